@@ -1,0 +1,62 @@
+"""The loss library for JAX: pure functions `loss(pred, target, *, reduction)` under PyTorch's names."""
+
+from jaxloss import (
+    classification,
+    composition,
+    detection,
+    divergence,
+    metric_learning,
+    reductions,
+    regression,
+    segmentation,
+)
+from jaxloss.classification import (
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    focal_loss,
+    sigmoid_focal_loss,
+    soft_target_cross_entropy,
+    softmax_focal_loss,
+)
+from jaxloss.composition import weighted_sum
+from jaxloss.detection import (
+    box_iou_loss,
+    complete_box_iou_loss,
+    distance_box_iou_loss,
+    generalized_box_iou_loss,
+)
+from jaxloss.divergence import kl_div
+from jaxloss.metric_learning import triplet_margin_loss
+from jaxloss.regression import huber_loss, l1_loss, mse_loss, smooth_l1_loss
+from jaxloss.segmentation import dice_loss
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "binary_cross_entropy_with_logits",
+    "box_iou_loss",
+    "classification",
+    "complete_box_iou_loss",
+    "composition",
+    "cross_entropy",
+    "detection",
+    "dice_loss",
+    "distance_box_iou_loss",
+    "divergence",
+    "focal_loss",
+    "generalized_box_iou_loss",
+    "huber_loss",
+    "kl_div",
+    "l1_loss",
+    "metric_learning",
+    "mse_loss",
+    "reductions",
+    "regression",
+    "segmentation",
+    "sigmoid_focal_loss",
+    "smooth_l1_loss",
+    "soft_target_cross_entropy",
+    "softmax_focal_loss",
+    "triplet_margin_loss",
+    "weighted_sum",
+]

@@ -1,0 +1,248 @@
+"""What a call must keep. The only module that calls chex and checkify.
+
+Shapes and dtypes are asserted by chex while tracing. Values are stated with `checkify.debug_check`: compiled code carries
+no trace of them until the outermost step is wrapped in `chex.chexify` or `checkify.checkify`.
+"""
+
+import itertools
+import math
+import numbers
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.experimental import checkify
+
+# Rounding allowed in a sum of probabilities, which may come from bfloat16 (8 bits).
+_SUM_TOLERANCE = 1e-2
+
+
+def _describe(array: Array) -> str:
+    return f"{array.dtype} of shape {array.shape}"
+
+
+def _single_precision(array: Array) -> Array:
+    """Half precision and less become float32, so that losses are neither quantised nor overflow."""
+    return array.astype(jnp.float32) if array.dtype.itemsize < 4 else array
+
+
+class Contract:
+    """The contract of one loss function: each method checks a part of it and returns what the formula may use."""
+
+    def __init__(self, function: str):
+        self.function = function
+
+    # Shapes and dtypes, while tracing.
+
+    def array(self, name: str, value: Any) -> Array:
+        is_array = isinstance(value, numbers.Number) or hasattr(value, "dtype") or hasattr(value, "__jax_array__")
+        if not is_array:
+            raise TypeError(f"{self.function}: `{name}` must be an array, got {type(value).__name__}.")
+        return jnp.asarray(value)
+
+    def floats(self, hint: str = "", **arrays: Any) -> tuple[Array, ...]:
+        """Floating arrays of one shape, that of the first; returned in float32 or better."""
+        checked = [self.array(name, value) for name, value in arrays.items()]
+        shape, first = checked[0].shape, next(iter(arrays))
+        for name, array in zip(arrays, checked, strict=True):
+            needed = "" if name == first else f", of shape {shape} as `{first}`"
+            problem = f"{self.function}: `{name}` must be floating{needed}, got {_describe(array)}."
+            cast = f" {hint or f'Cast it: {name}.astype(jnp.float32).'}"
+            chex.assert_type(array, float, custom_message=problem + cast)
+            reshape = f" {hint or 'Losses do not broadcast: reshape one of the two.'}"
+            chex.assert_shape(array, shape, custom_message=problem + reshape)
+        return tuple(_single_precision(array) for array in checked)
+
+    def axis(self, axis: int, ndim: int) -> int:
+        """A class axis, counted from the front."""
+        if not isinstance(axis, int) or not -ndim <= axis < ndim:
+            raise ValueError(f"{self.function}: `axis` must be an axis of `pred`, which has {ndim}, got {axis!r}.")
+        return axis % ndim
+
+    def axes(self, axes: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:
+        """Axes to sum over, counted from the front; None is all of them."""
+        if axes is None:
+            return tuple(range(ndim))
+        checked = tuple(self.axis(axis, ndim) for axis in ([axes] if isinstance(axes, int) else axes))
+        if len(set(checked)) < len(checked):
+            raise ValueError(f"{self.function}: `axis` must not name an axis twice, got {axes!r}.")
+        return checked
+
+    def classes(self, axis: int, hint: str = "", **arrays: Any) -> tuple[Array, ...]:
+        """Floating arrays of one shape that has a class axis of at least one class; and that axis, from the front."""
+        first = next(iter(arrays))
+        checked = self.floats(hint, **arrays)
+        pred = checked[0]
+        problem = f"{self.function}: `{first}` must have an axis of at least one class, got {_describe(pred)}."
+        chex.assert_rank(pred, set(range(1, max(pred.ndim, 1) + 1)), custom_message=problem)
+        chex.assert_axis_dimension_gt(pred, self.axis(axis, pred.ndim), 0, custom_message=problem)
+        return checked
+
+    def class_indices(self, pred: Array, axis: int, target: Any, hint: str = "") -> Array:
+        """Integer class indices of pred's shape without the class axis; returned signed, so that no index wraps."""
+        target = self.array("target", target)
+        shape = pred.shape[:axis] + pred.shape[axis + 1 :]
+        problem = (
+            f"{self.function}: `target` must hold integer class indices of shape {shape}, got {_describe(target)}. "
+            f"{hint}"
+        )
+        chex.assert_type(target, int, custom_message=problem)
+        chex.assert_shape(target, shape, custom_message=problem)
+        return target.astype(jnp.int64 if target.dtype.itemsize == 8 else jnp.int32)
+
+    def index(self, **options: Any) -> Any:
+        """An option that is one integer."""
+        ((name, value),) = options.items()
+        array = self.array(name, value)
+        problem = f"{self.function}: `{name}` must be one integer, got {_describe(array)}."
+        chex.assert_type(array, int, custom_message=problem)
+        chex.assert_shape(array, (), custom_message=problem)
+        return value
+
+    def rows(self, size: int | None, meaning: str, **arrays: Any) -> tuple[Array, ...]:
+        """Floating arrays of one shape whose last axis holds a row: `size` numbers, or any number if None."""
+        checked = self.floats(**arrays)
+        for name, array in zip(arrays, checked, strict=True):
+            problem = f"{self.function}: `{name}` must have {meaning} on its last axis, got {_describe(array)}."
+            chex.assert_shape(array, (..., size), custom_message=problem)
+        return checked
+
+    def mask(self, shape: tuple[int, ...], of: str = "the unreduced loss", **options: Any) -> Array | None:
+        """Booleans, broadcast to `shape`; None stays None and costs nothing."""
+        ((name, value),) = options.items()
+        if value is None:
+            return None
+        where = self.array(name, value)
+        problem = (
+            f"{self.function}: `{name}` must be boolean and broadcast to {shape}, the shape of {of}, "
+            f"got {_describe(where)}."
+        )
+        chex.assert_type(where, bool, custom_message=f"{problem} Compare first: {name}={name} > 0.")
+        chex.assert_is_broadcastable(where.shape, shape, custom_message=problem)
+        return jnp.broadcast_to(where, shape)
+
+    def factor(self, shape: tuple[int, ...], dtype: Any, hint: str = "", **options: Any) -> Array:
+        """An option that multiplies: a number or numbers that broadcast to `shape`, at least 0."""
+        ((name, value),) = options.items()
+        array = self._numeric(name, value, hint)
+        problem = f"{self.function}: `{name}` must broadcast to {shape}, got {_describe(array)}. {hint}".rstrip()
+        chex.assert_is_broadcastable(array.shape, shape, custom_message=problem)
+        if array.ndim == 0:
+            array = jnp.asarray(self.nonnegative(dtype, **options))
+        elif array.size:
+            self.check(jnp.all(array >= 0), f"`{name}` must be at least 0, got {{lowest}}.", lowest=array.min())
+        return jnp.broadcast_to(array.astype(dtype), shape)
+
+    def one_per_class(self, classes: int, dtype: Any, **options: Any) -> Array:
+        """An option with a number at least 0 for each class."""
+        ((name, value),) = options.items()
+        array = self._numeric(name, value)
+        problem = f"{self.function}: `{name}` must have one number a class, shape ({classes},), got {_describe(array)}."
+        chex.assert_shape(array, (classes,), custom_message=problem)
+        return self.factor((classes,), dtype, **options)
+
+    def _numeric(self, name: str, value: Any, hint: str = "") -> Array:
+        array = self.array(name, value)
+        problem = f"{self.function}: `{name}` must hold numbers, got {_describe(array)}. {hint}".rstrip()
+        chex.assert_type(array, float if jnp.issubdtype(array.dtype, jnp.floating) else int, custom_message=problem)
+        return array
+
+    # Options that are numbers: a Python number out of its domain is an error at once, a traced one a value contract.
+
+    def positive(self, dtype: Any, **options: Any) -> Any:
+        return self._number(lambda value: value > 0, "greater than 0", dtype, options)
+
+    def nonnegative(self, dtype: Any, **options: Any) -> Any:
+        return self._number(lambda value: value >= 0, "at least 0", dtype, options)
+
+    def fraction(self, dtype: Any, **options: Any) -> Any:
+        return self._number(lambda value: (value >= 0) & (value <= 1), "in [0, 1]", dtype, options)
+
+    def any_number(self, dtype: Any, **options: Any) -> Any:
+        return self._number(lambda value: value == value, "a number, not NaN", dtype, options)
+
+    def _number(self, inside: Callable[[Any], Any], domain: str, dtype: Any, options: dict[str, Any]) -> Any:
+        ((name, value),) = options.items()
+        if isinstance(value, (np.generic, np.ndarray)) and value.ndim == 0:
+            value = value.item()
+        if isinstance(value, numbers.Real) and not isinstance(value, bool):
+            if not inside(value):
+                raise ValueError(f"{self.function}: `{name}` must be {domain}, got {value!r}.")
+            return value
+        array = self._numeric(name, value)
+        problem = f"{self.function}: `{name}` must be a number, {domain}, got {_describe(array)}."
+        chex.assert_shape(array, (), custom_message=problem)
+        self.check(inside(array), f"`{name}` must be {domain}, got {{value}}.", value=array)
+        return array.astype(dtype)
+
+    # Values, at run time, when asked for.
+
+    def check(self, holds: Any, message: str, **values: Any) -> None:
+        """A value contract; the arrays `values` are put into the message."""
+        checkify.debug_check(jnp.asarray(holds), f"{self.function}: {message}", **values)
+
+    def check_labels(self, target: Array, classes: int) -> None:
+        self._check_range(f"class indices in [0, {classes})", (target >= 0) & (target < classes), "", target=target)
+
+    def check_probabilities(self, hint: str = "", **arrays: Array) -> None:
+        for name, array in arrays.items():
+            self._check_range("values in [0, 1]", (array >= 0) & (array <= 1), hint, **{name: array})
+
+    def check_log_probabilities(self, hint: str = "", **arrays: Array) -> None:
+        for name, array in arrays.items():
+            self._check_range("log-probabilities, at most 0", array <= _SUM_TOLERANCE, hint, **{name: array})
+
+    def _check_range(self, needed: str, holds: Array, hint: str, **arrays: Array) -> None:
+        ((name, array),) = arrays.items()
+        if array.size:
+            message = f"`{name}` must hold {needed}, got values from {{lowest}} to {{highest}}. {hint}".rstrip()
+            self.check(jnp.all(holds), message, lowest=array.min(), highest=array.max())
+
+    def check_distributions(self, target: Array, axis: int) -> None:
+        self.check_probabilities(target=target)
+        holds = jnp.all(jnp.abs(target.sum(axis) - 1) <= _SUM_TOLERANCE)
+        self.check(holds, f"`target` must hold distributions that sum to 1 along axis {axis}.")
+
+    def check_some_distribution(self, name: str, probabilities: Array) -> None:
+        """Which axes form a distribution is unknown: the total must be the number of distributions for some choice."""
+        choices = itertools.product(*({1, size} for size in probabilities.shape))
+        counts = np.array(sorted({math.prod(choice) for choice in choices}), dtype=np.float32)
+        holds = jnp.any(jnp.abs(probabilities.sum() - counts) <= _SUM_TOLERANCE * counts)
+        if probabilities.size:
+            self.check(holds, f"`{name}` must hold distributions, got values that sum to 1 over no axes.")
+
+    def check_not_softmax(self, pred: Array, axis: int, where: Array | None) -> None:
+        """The double softmax: logits that are, in every row, non-negative and sum to 1."""
+        if pred.shape[axis] == 1 or not pred.size:
+            return
+        looks = (jnp.abs(pred.sum(axis) - 1) <= _SUM_TOLERANCE) & (pred.min(axis) >= 0)
+        all_look = jnp.all(looks) if where is None else jnp.all(looks | ~where) & jnp.any(where)
+        self.check(
+            ~all_look,
+            f"`pred` must hold logits, got probabilities: every row sums to 1 along axis {axis}. Drop the softmax from "
+            "the model's output, or pass its logarithm.",
+        )
+
+    def check_not_sigmoid(self, pred: Array, where: Array | None) -> None:
+        """The double sigmoid: many logits, none outside [0, 1], some near either end. Less than that proves nothing."""
+        low, high = (jnp.min(pred), jnp.max(pred)) if pred.size else (jnp.inf, -jnp.inf)
+        if where is not None:
+            low = jnp.min(pred, initial=jnp.inf, where=where)
+            high = jnp.max(pred, initial=-jnp.inf, where=where)
+        many = pred.size >= 32 if where is None else where.sum() >= 32
+        looks = many & (low >= 0) & (low < 0.1) & (high > 0.9) & (high <= 1)
+        self.check(
+            ~jnp.asarray(looks),
+            "`pred` must hold logits, got values that fill [0, 1] and never leave it. Drop the sigmoid from the "
+            "model's output.",
+        )
+
+    def check_boxes(self, **arrays: Array) -> None:
+        for name, boxes in arrays.items():
+            x1, y1, x2, y2 = jax.numpy.moveaxis(boxes, -1, 0)
+            holds = jnp.all((x1 <= x2) & (y1 <= y2))
+            self.check(holds, f"`{name}` must hold boxes (x1, y1, x2, y2) with x1 <= x2 and y1 <= y2.")

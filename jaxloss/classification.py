@@ -1,0 +1,418 @@
+"""Classification: class indices, class probabilities and binary targets against logits."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import ArrayLike, Bool, Float, Int
+
+from jaxloss._contracts import Contract
+from jaxloss._numerics import expand, fill_hidden, logit_margin, power, take_class, weigh
+from jaxloss.reductions import Reduction, resolve
+
+_INDICES = "For class probabilities or one-hot targets use soft_target_cross_entropy."
+_ONE_HOT = "Turn one-hot targets into indices: target.argmax(axis)."
+_PROBABILITIES = "For integer class indices use cross_entropy."
+_BINARY = "Binary targets are floats of the shape of the logits: target.astype(jnp.float32); for classes, cross_entropy."
+
+
+def cross_entropy(
+    pred: Float[ArrayLike, "*batch classes"],
+    target: Int[ArrayLike, "*batch"],
+    *,
+    axis: int = -1,
+    weight: Float[ArrayLike, " classes"] | None = None,
+    ignore_index: Int[ArrayLike, ""] | int | None = None,
+    label_smoothing: Float[ArrayLike, ""] | float = 0.0,
+    where: Bool[ArrayLike, "*batch"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "*reduced"]:
+    r"""Softmax and negative log-likelihood of the true class y, with weights w and smoothing e:
+
+        p    = softmax(pred)
+        loss = -(1 - e) w_y log p_y - e / classes sum_c w_c log p_c
+
+    The mean divides by the sum of the weights `w_y` that were used. Not for a model that ends in a softmax: `pred` are
+    logits. Log-probabilities are logits too.
+
+    Args:
+        pred: logits, floating.
+        target: class indices in [0, classes), integer, of the shape of `pred` without `axis`. An index out of range,
+            negative ones too, gives NaN in value and gradient.
+        axis: the class axis of `pred`; -1 is JAX's layout, 1 is PyTorch's.
+        weight: one number at least 0 for each class.
+        ignore_index: a class index that counts for nothing; None for no such index (PyTorch's default is -100).
+        label_smoothing: in [0, 1], the part of the target that is spread evenly over the classes. May be traced.
+        where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
+        reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
+
+    Returns:
+        The mean, the sum, or an array of the shape of `target`; float32 for half-precision inputs.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract; float and one-hot targets are refused.
+        ValueError: a Python number out of its domain, or an unknown `reduction`.
+        Under `chex.chexify`: an index out of range; `pred` that already are probabilities (the double softmax).
+
+    PyTorch: `torch.nn.functional.cross_entropy` with class indices, `torch.nn.CrossEntropyLoss`.
+
+    Reference: I. J. Good, Rational Decisions, 1952, doi:10.1111/j.2517-6161.1952.tb00104.x; label smoothing:
+    C. Szegedy et al., arXiv:1512.00567.
+
+    >>> logits = jnp.array([[1.5, 0.2, -0.5], [0.1, 2.0, 0.5]])
+    >>> print(cross_entropy(logits, jnp.array([0, 1]), reduction="none").round(4))
+    [0.3421 0.3168]
+    """
+    contract = Contract("cross_entropy")
+    reduce = resolve(contract.function, reduction)
+    pred, target, axis, keep = _class_logits(contract, pred, target, axis, ignore_index, where, _INDICES)
+    smoothing = contract.fraction(pred.dtype, label_smoothing=label_smoothing)
+    if weight is not None:
+        weight = contract.one_per_class(pred.shape[axis], pred.dtype, weight=weight)
+
+    values = jax.nn.softplus(-logit_margin(pred, target, axis))
+    own = None if weight is None else take_class(weight, target)
+    if not _is_zero(smoothing):
+        spread = -jax.nn.log_softmax(pred, axis)
+        if weight is not None:
+            # A class of weight 0 still takes part in the smoothing: its weight is then too small to count in the mean.
+            own = jnp.where(own == 0, 2.0**-64, 0.0) + own
+            spread = weigh(_along(axis, weight, pred.ndim), spread) / jnp.expand_dims(own, axis)
+        values = weigh(1 - smoothing, values) + weigh(smoothing, spread.mean(axis))
+    if own is None:
+        return reduce(values, keep)
+    return reduce(values, own if keep is None else jnp.where(keep, own, 0.0))
+
+
+def soft_target_cross_entropy(
+    pred: Float[ArrayLike, "*batch classes"],
+    target: Float[ArrayLike, "*batch classes"],
+    *,
+    axis: int = -1,
+    weight: Float[ArrayLike, " classes"] | None = None,
+    label_smoothing: Float[ArrayLike, ""] | float = 0.0,
+    where: Bool[ArrayLike, "*batch"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "*reduced"]:
+    r"""Cross-entropy against class probabilities q, with weights w and smoothing e:
+
+        p    = softmax(pred)
+        loss = -sum_c w_c ((1 - e) q_c + e / classes) log p_c
+
+    A logit of -inf whose target probability is 0 contributes 0. The mean divides by the number of distributions, not by
+    weights, as PyTorch's does. One-hot targets are probabilities too, but `cross_entropy` with indices is faster.
+
+    Args:
+        pred: logits, floating.
+        target: class probabilities that sum to 1 along `axis`, floating, of exactly the shape of `pred`.
+        axis: the class axis; -1 is JAX's layout, 1 is PyTorch's.
+        weight: one number at least 0 for each class.
+        label_smoothing: in [0, 1], the part of the target that is spread evenly over the classes. May be traced.
+        where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
+        reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
+
+    Returns:
+        The mean, the sum, or an array of the shape of `pred` without `axis`; float32 for half-precision inputs.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract; integer targets are refused.
+        ValueError: a Python number out of its domain, or an unknown `reduction`.
+        Under `chex.chexify`: targets that are not distributions; `pred` that already are probabilities.
+
+    PyTorch: `torch.nn.functional.cross_entropy` with class probabilities.
+
+    Reference: I. J. Good, Rational Decisions, 1952, doi:10.1111/j.2517-6161.1952.tb00104.x.
+
+    >>> logits = jnp.array([[2.0, 1.0, -jnp.inf]])
+    >>> print(f"{soft_target_cross_entropy(logits, jnp.array([[0.5, 0.5, 0.0]])):.4f}")
+    0.8133
+    """
+    contract = Contract("soft_target_cross_entropy")
+    reduce = resolve(contract.function, reduction)
+    pred, target = contract.classes(axis, _PROBABILITIES, pred=pred, target=target)
+    axis = contract.axis(axis, pred.ndim)
+    keep = contract.mask(pred.shape[:axis] + pred.shape[axis + 1 :], where=where)
+    (pred,) = fill_hidden(expand(axis, keep), 0.0, pred)
+    (target,) = fill_hidden(expand(axis, keep), 1 / pred.shape[axis], target)
+    contract.check_distributions(target, axis)
+    contract.check_not_softmax(pred, axis, keep)
+    smoothing = contract.fraction(pred.dtype, label_smoothing=label_smoothing)
+
+    if not _is_zero(smoothing):
+        target = (1 - smoothing) * target + smoothing / pred.shape[axis]
+    if weight is not None:
+        weight = contract.one_per_class(pred.shape[axis], pred.dtype, weight=weight)
+        target = target * _along(axis, weight, pred.ndim)
+    return reduce(jnp.sum(weigh(target, -jax.nn.log_softmax(pred, axis)), axis), keep)
+
+
+def binary_cross_entropy_with_logits(
+    pred: Float[ArrayLike, "*batch"],
+    target: Float[ArrayLike, "*batch"],
+    *,
+    weight: Float[ArrayLike, "*#batch"] | float | None = None,
+    pos_weight: Float[ArrayLike, "*#batch"] | float | None = None,
+    where: Bool[ArrayLike, "*batch"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "*reduced"]:
+    r"""Sigmoid and binary cross-entropy, element by element, with weights w and p:
+
+        loss = -w (p y log sigmoid(x) + (1 - y) log(1 - sigmoid(x)))
+
+    Not for a model that ends in a sigmoid: `pred` are logits. Any single number is a valid logit, so a value check can
+    report a forgotten sigmoid only from its traces in many: 32 or more values, none outside [0, 1], some below 0.1 and
+    some above 0.9. A few probabilities, or probabilities all near 0.5, cannot be told from logits.
+
+    Args:
+        pred: logits, floating.
+        target: probabilities of the positive class in [0, 1], floating, of exactly the shape of `pred`.
+        weight: rescales the loss of each element, at least 0; broadcasts to `pred`. The mean still divides by the number
+            of elements, as PyTorch's does.
+        pos_weight: rescales the positive part, at least 0; broadcasts to `pred`. Above 1 it buys recall, below 1
+            precision.
+        where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
+        reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
+
+    Returns:
+        The mean, the sum, or an array of the shape of `pred`; float32 for half-precision inputs.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract; integer and boolean targets are refused.
+        ValueError: a Python number out of its domain, or an unknown `reduction`.
+        Under `chex.chexify`: targets outside [0, 1]; the traces of a forgotten sigmoid described above.
+
+    PyTorch: `torch.nn.functional.binary_cross_entropy_with_logits`, `torch.nn.BCEWithLogitsLoss`.
+
+    Reference: D. R. Cox, The Regression Analysis of Binary Sequences, 1958,
+    doi:10.1111/j.2517-6161.1958.tb00292.x.
+
+    >>> print(f"{binary_cross_entropy_with_logits(jnp.array([0.8, -0.5]), jnp.array([1.0, 0.0])):.4f}")
+    0.4226
+    """
+    contract = Contract("binary_cross_entropy_with_logits")
+    reduce = resolve(contract.function, reduction)
+    pred, target, where = binary_logits(contract, pred, target, where)
+    values = _binary_cross_entropy(pred, target, _factor(contract, pred, where, pos_weight=pos_weight))
+    if weight is not None:
+        values = weigh(_factor(contract, pred, where, weight=weight), values)
+    return reduce(values, where)
+
+
+def focal_loss(
+    pred: Float[ArrayLike, "*batch"],
+    target: Float[ArrayLike, "*batch"],
+    *,
+    alpha: Float[ArrayLike, "*#batch"] | float = 0.25,
+    gamma: Float[ArrayLike, ""] | float = 2.0,
+    where: Bool[ArrayLike, "*batch"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "*reduced"]:
+    r"""Binary focal loss with one alpha for all elements, as in many short PyTorch implementations:
+
+        bce  = binary_cross_entropy_with_logits(pred, target)
+        p_t  = exp(-bce)
+        loss = alpha (1 - p_t)^gamma bce
+
+    `sigmoid_focal_loss` is RetinaNet's, where alpha balances positives against negatives.
+
+    Args:
+        pred: logits, floating.
+        target: probabilities of the positive class in [0, 1], floating, of exactly the shape of `pred`; no gradient
+            flows to them.
+        alpha: a factor at least 0; broadcasts to `pred`. May be traced.
+        gamma: focusing exponent, at least 0; at 0 this is alpha times the binary cross-entropy. May be traced.
+        where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
+        reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
+
+    Returns:
+        The mean, the sum, or an array of the shape of `pred`; float32 for half-precision inputs.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract; integer and boolean targets are refused.
+        ValueError: a Python number out of its domain, or an unknown `reduction`.
+        Under `chex.chexify`: targets outside [0, 1]; a forgotten sigmoid, as far as it can be seen
+        (`binary_cross_entropy_with_logits`).
+
+    PyTorch: none.
+
+    Reference: T.-Y. Lin et al., Focal Loss for Dense Object Detection, arXiv:1708.02002.
+
+    >>> print(f"{focal_loss(jnp.array([0.8, -0.5]), jnp.array([1.0, 0.0])):.4f}")
+    0.0129
+    """
+    contract = Contract("focal_loss")
+    reduce = resolve(contract.function, reduction)
+    pred, target, where = binary_logits(contract, pred, target, where)
+    target = jax.lax.stop_gradient(target)
+    gamma = contract.nonnegative(pred.dtype, gamma=gamma)
+    alpha = _factor(contract, pred, where, alpha=alpha)
+    bce = _binary_cross_entropy(pred, target)
+    return reduce(alpha * _modulation(pred, target, -jnp.expm1(-bce), gamma) * bce, where)
+
+
+def sigmoid_focal_loss(
+    pred: Float[ArrayLike, "*batch"],
+    target: Float[ArrayLike, "*batch"],
+    *,
+    alpha: Float[ArrayLike, ""] | float | None = 0.25,
+    gamma: Float[ArrayLike, ""] | float = 2.0,
+    where: Bool[ArrayLike, "*batch"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "*reduced"]:
+    r"""RetinaNet's focal loss: easy elements count little, and alpha balances positives against negatives.
+
+        p       = sigmoid(pred)
+        p_t     = y p + (1 - y) (1 - p)
+        alpha_t = y alpha + (1 - y) (1 - alpha)
+        loss    = alpha_t (1 - p_t)^gamma binary_cross_entropy_with_logits(pred, y)
+
+    Args:
+        pred: logits, floating.
+        target: probabilities of the positive class in [0, 1], floating, of exactly the shape of `pred`; no gradient
+            flows to them.
+        alpha: weight of the positives in [0, 1]; None for no balance (torchvision's -1). May be traced.
+        gamma: focusing exponent, at least 0. May be traced.
+        where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
+        reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`. Detectors sum and
+            divide by the number of positives.
+
+    Returns:
+        The mean, the sum, or an array of the shape of `pred`; float32 for half-precision inputs.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract; integer and boolean targets are refused.
+        ValueError: a Python number out of its domain, or an unknown `reduction`.
+        Under `chex.chexify`: targets outside [0, 1]; a forgotten sigmoid, as far as it can be seen
+        (`binary_cross_entropy_with_logits`).
+
+    PyTorch: `torchvision.ops.sigmoid_focal_loss`, whose default reduction is "none".
+
+    Reference: T.-Y. Lin et al., Focal Loss for Dense Object Detection, arXiv:1708.02002.
+
+    >>> print(sigmoid_focal_loss(jnp.array([0.8, -0.5]), jnp.array([1.0, 0.0]), reduction="none").round(4))
+    [0.0089 0.0507]
+    """
+    contract = Contract("sigmoid_focal_loss")
+    reduce = resolve(contract.function, reduction)
+    pred, target, where = binary_logits(contract, pred, target, where)
+    target = jax.lax.stop_gradient(target)
+    gamma = contract.nonnegative(pred.dtype, gamma=gamma)
+    miss = target * jax.nn.sigmoid(-pred) + (1 - target) * jax.nn.sigmoid(pred)
+    values = _modulation(pred, target, miss, gamma) * _binary_cross_entropy(pred, target)
+    if alpha is not None:
+        alpha = contract.fraction(pred.dtype, alpha=alpha)
+        values = (alpha * target + (1 - alpha) * (1 - target)) * values
+    return reduce(values, where)
+
+
+def softmax_focal_loss(
+    pred: Float[ArrayLike, "*batch classes"],
+    target: Int[ArrayLike, "*batch"],
+    *,
+    axis: int = -1,
+    alpha: Float[ArrayLike, ""] | Float[ArrayLike, " classes"] | float | None = None,
+    gamma: Float[ArrayLike, ""] | float = 2.0,
+    ignore_index: Int[ArrayLike, ""] | int | None = None,
+    where: Bool[ArrayLike, "*batch"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "*reduced"]:
+    r"""Focal loss over classes: the cross-entropy of the true class y, less where it is easy.
+
+        p    = softmax(pred)
+        loss = -alpha_y (1 - p_y)^gamma log p_y
+
+    Args:
+        pred: logits, floating.
+        target: class indices in [0, classes), integer, of the shape of `pred` without `axis`. An index out of range,
+            negative ones too, gives NaN in value and gradient.
+        axis: the class axis of `pred`; -1 is JAX's layout, 1 is PyTorch's.
+        alpha: a factor at least 0, or one for each class; the mean does not divide by it. None for none. May be traced.
+        gamma: focusing exponent, at least 0; at 0 this is `cross_entropy`. May be traced.
+        ignore_index: a class index that counts for nothing; None for no such index.
+        where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
+        reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
+
+    Returns:
+        The mean, the sum, or an array of the shape of `target`; float32 for half-precision inputs.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract; float and one-hot targets are refused.
+        ValueError: a Python number out of its domain, or an unknown `reduction`.
+        Under `chex.chexify`: an index out of range; `pred` that already are probabilities (the double softmax).
+
+    PyTorch: none.
+
+    Reference: T.-Y. Lin et al., Focal Loss for Dense Object Detection, arXiv:1708.02002.
+
+    >>> logits = jnp.array([[1.5, 0.2, -0.5], [0.1, 2.0, 0.5]])
+    >>> print(softmax_focal_loss(logits, jnp.array([0, 1]), reduction="none").round(4))
+    [0.0287 0.0234]
+    """
+    contract = Contract("softmax_focal_loss")
+    reduce = resolve(contract.function, reduction)
+    pred, target, axis, keep = _class_logits(contract, pred, target, axis, ignore_index, where, _ONE_HOT)
+    gamma = contract.nonnegative(pred.dtype, gamma=gamma)
+    margin = logit_margin(pred, target, axis)
+    cross_entropies = jax.nn.softplus(-margin)
+    values = power(jax.nn.sigmoid(-margin), -jax.nn.softplus(margin), gamma) * cross_entropies
+    if alpha is not None:
+        alpha = contract.factor((pred.shape[axis],), pred.dtype, alpha=alpha)
+        values = weigh(take_class(alpha, target), values)
+    return reduce(values, keep)
+
+
+def binary_logits(contract: Contract, pred: Any, target: Any, where: Any) -> tuple[Array, Array, Array | None]:
+    """What every loss on sigmoid logits does first; the mask is of elements."""
+    pred, target = contract.floats(_BINARY, pred=pred, target=target)
+    where = contract.mask(pred.shape, where=where)
+    pred, target = fill_hidden(where, 0.0, pred, target)
+    contract.check_probabilities(target=target)
+    contract.check_not_sigmoid(pred, where)
+    return pred, target, where
+
+
+def _class_logits(
+    contract: Contract, pred: Any, target: Any, axis: int, ignore_index: Any, where: Any, hint: str
+) -> tuple[Array, Array, int, Array | None]:
+    """What every loss on class indices does first; what is ignored or masked becomes class 0 of equal logits."""
+    (pred,) = contract.classes(axis, pred=pred)
+    axis = contract.axis(axis, pred.ndim)
+    target = contract.class_indices(pred, axis, target, hint)
+    keep = contract.mask(target.shape, where=where)
+    if ignore_index is not None:
+        named = target != contract.index(ignore_index=ignore_index)
+        keep = named if keep is None else keep & named
+    (target,) = fill_hidden(keep, 0, target)
+    (pred,) = fill_hidden(expand(axis, keep), 0.0, pred)
+    contract.check_labels(target, pred.shape[axis])
+    contract.check_not_softmax(pred, axis, keep)
+    return pred, target, axis, keep
+
+
+def _binary_cross_entropy(pred: Array, target: Array, pos_weight: Array | None = None) -> Array:
+    positive = target if pos_weight is None else target * pos_weight
+    return weigh(positive, jax.nn.softplus(-pred)) + weigh(1 - target, jax.nn.softplus(pred))
+
+
+def _modulation(pred: Array, target: Array, miss: Array, gamma: ArrayLike) -> Array:
+    """(1 - p_t)^gamma; where a target is 0 or 1, log(1 - p_t) is known however small 1 - p_t is."""
+    hard = (target == 0) | (target == 1)
+    log_miss = jnp.log(jnp.where(hard | (miss == 0), 1.0, miss))
+    return power(miss, jnp.where(hard, -jax.nn.softplus(jnp.where(target == 1, pred, -pred)), log_miss), gamma)
+
+
+def _factor(contract: Contract, pred: Array, where: Array | None, **options: Any) -> Array | None:
+    """An option that rescales each element, harmless where the mask hides it."""
+    if all(value is None for value in options.values()):
+        return None
+    return fill_hidden(where, 1.0, contract.factor(pred.shape, pred.dtype, **options))[0]
+
+
+def _along(axis: int, per_class: Array, ndim: int) -> Array:
+    return jnp.expand_dims(per_class, [other for other in range(ndim) if other != axis])
+
+
+def _is_zero(option: Any) -> bool:
+    """A Python zero, which is known while tracing and costs no pass."""
+    return isinstance(option, int | float) and option == 0

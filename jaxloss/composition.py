@@ -1,0 +1,46 @@
+"""Several losses as one."""
+
+from collections.abc import Mapping
+
+from jax import Array
+from jaxtyping import ArrayLike, Float
+
+from jaxloss._contracts import Contract
+
+
+def weighted_sum(
+    losses: Mapping[str, Float[ArrayLike, "*batch"]],
+    weights: Mapping[str, Float[ArrayLike, ""] | float] | None = None,
+) -> tuple[Float[Array, "*batch"], dict[str, Array]]:
+    r"""The weighted sum of named losses, and the losses themselves, unweighted, to be logged:
+
+        total = sum_k weights[k] losses[k]
+
+    The pair is what `jax.value_and_grad(..., has_aux=True)` wants.
+
+    Args:
+        losses: losses by name, floating and all of one shape (numbers, as a rule).
+        weights: one number for each name, which may be traced; None for 1 each.
+
+    Returns:
+        The total, and the losses by name; in float32 for half-precision inputs.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract.
+        ValueError: no losses, or a name that only one of the two has.
+
+    PyTorch: none.
+
+    >>> total, losses = weighted_sum({"bce": 0.5, "dice": 0.25}, {"bce": 0.5, "dice": 2.0})
+    >>> print(total)
+    0.75
+    """
+    contract = Contract("weighted_sum")
+    if not losses:
+        raise ValueError("weighted_sum: `losses` must hold at least one loss.")
+    weights = dict.fromkeys(losses, 1.0) if weights is None else weights
+    if unpaired := sorted(losses.keys() ^ weights.keys()):
+        raise ValueError(f"weighted_sum: `losses` and `weights` must have the same names, only one has {unpaired}.")
+    checked = dict(zip(losses, contract.floats(**losses), strict=True))
+    terms = [contract.any_number(loss.dtype, **{name: weights[name]}) * loss for name, loss in checked.items()]
+    return sum(terms[1:], start=terms[0]), checked

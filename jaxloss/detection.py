@@ -1,0 +1,232 @@
+"""Detection: how well two boxes overlap."""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import ArrayLike, Bool, Float
+
+from jaxloss._contracts import Contract
+from jaxloss._numerics import divide, expand, fill_hidden
+from jaxloss.reductions import Reduction, resolve
+
+
+def box_iou_loss(
+    pred: Float[ArrayLike, "*batch 4"],
+    target: Float[ArrayLike, "*batch 4"],
+    *,
+    eps: Float[ArrayLike, ""] | float = 1e-7,
+    where: Bool[ArrayLike, "*batch"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "*reduced"]:
+    r"""One less the intersection over union of each pair of boxes:
+
+        loss = 1 - |P & T| / (|P | T| + eps)
+
+    Boxes that do not meet have loss 1 and gradient 0: `generalized_box_iou_loss` still pulls them together.
+
+    Args:
+        pred: boxes (x1, y1, x2, y2) with x1 <= x2 and y1 <= y2 on the last axis, floating.
+        target: boxes, floating, of exactly the shape of `pred`.
+        eps: added to each denominator, at least 0, in the unit of an area; 0 / 0 counts as 0. May be traced.
+        where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
+        reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
+
+    Returns:
+        The mean, the sum, or one loss a box, of the shape of `pred` without its last axis; float32 for half-precision
+        inputs.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract.
+        ValueError: a Python number `eps` below 0, or an unknown `reduction`.
+        Under `chex.chexify`: boxes with x1 > x2 or y1 > y2.
+
+    PyTorch: `1 - torchvision.ops.box_iou` of matching boxes.
+
+    Reference: J. Yu et al., UnitBox, arXiv:1608.01471.
+
+    >>> pred, target = jnp.array([[100.0, 100.0, 200.0, 200.0]]), jnp.array([[105.0, 105.0, 205.0, 205.0]])
+    >>> print(f"{box_iou_loss(pred, target):.4f}")
+    0.1777
+    """
+    contract = Contract("box_iou_loss")
+    reduce = resolve(contract.function, reduction)
+    pred, target, eps, where = _boxes(contract, pred, target, eps, where)
+    return reduce(1 - _overlap(pred, target, eps).iou, where)
+
+
+def generalized_box_iou_loss(
+    pred: Float[ArrayLike, "*batch 4"],
+    target: Float[ArrayLike, "*batch 4"],
+    *,
+    eps: Float[ArrayLike, ""] | float = 1e-7,
+    where: Bool[ArrayLike, "*batch"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "*reduced"]:
+    r"""GIoU: the IoU loss and the part of the enclosing box C that neither box fills:
+
+        loss = 1 - IoU + (|C| - |P | T|) / (|C| + eps)
+
+    Args:
+        pred: boxes (x1, y1, x2, y2) with x1 <= x2 and y1 <= y2 on the last axis, floating.
+        target: boxes, floating, of exactly the shape of `pred`.
+        eps: added to each denominator, at least 0, in the unit of an area; 0 / 0 counts as 0. May be traced.
+        where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
+        reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
+
+    Returns:
+        The mean, the sum, or one loss a box, of the shape of `pred` without its last axis; float32 for half-precision
+        inputs.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract.
+        ValueError: a Python number `eps` below 0, or an unknown `reduction`.
+        Under `chex.chexify`: boxes with x1 > x2 or y1 > y2.
+
+    PyTorch: `torchvision.ops.generalized_box_iou_loss`, whose default reduction is "none".
+
+    Reference: H. Rezatofighi et al., Generalized Intersection over Union, arXiv:1902.09630.
+
+    >>> pred, target = jnp.array([[100.0, 100.0, 200.0, 200.0]]), jnp.array([[105.0, 105.0, 205.0, 205.0]])
+    >>> print(f"{generalized_box_iou_loss(pred, target):.4f}")
+    0.1822
+    """
+    contract = Contract("generalized_box_iou_loss")
+    reduce = resolve(contract.function, reduction)
+    pred, target, eps, where = _boxes(contract, pred, target, eps, where)
+    overlap = _overlap(pred, target, eps)
+    hull = overlap.hull_width * overlap.hull_height
+    return reduce(1 - overlap.iou + divide(hull - overlap.union, hull + eps), where)
+
+
+def distance_box_iou_loss(
+    pred: Float[ArrayLike, "*batch 4"],
+    target: Float[ArrayLike, "*batch 4"],
+    *,
+    eps: Float[ArrayLike, ""] | float = 1e-7,
+    where: Bool[ArrayLike, "*batch"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "*reduced"]:
+    r"""DIoU: the IoU loss and the squared distance of the centres by the squared diagonal of the enclosing box C:
+
+        loss = 1 - IoU + |centre(P) - centre(T)|^2 / (diagonal(C)^2 + eps)
+
+    Args:
+        pred: boxes (x1, y1, x2, y2) with x1 <= x2 and y1 <= y2 on the last axis, floating.
+        target: boxes, floating, of exactly the shape of `pred`.
+        eps: added to each denominator, at least 0, in the unit of an area; 0 / 0 counts as 0. May be traced.
+        where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
+        reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
+
+    Returns:
+        The mean, the sum, or one loss a box, of the shape of `pred` without its last axis; float32 for half-precision
+        inputs.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract.
+        ValueError: a Python number `eps` below 0, or an unknown `reduction`.
+        Under `chex.chexify`: boxes with x1 > x2 or y1 > y2.
+
+    PyTorch: `torchvision.ops.distance_box_iou_loss`, whose default reduction is "none".
+
+    Reference: Z. Zheng et al., Distance-IoU Loss, arXiv:1911.08287.
+
+    >>> pred, target = jnp.array([[100.0, 100.0, 200.0, 200.0]]), jnp.array([[105.0, 105.0, 205.0, 205.0]])
+    >>> print(f"{distance_box_iou_loss(pred, target):.4f}")
+    0.1799
+    """
+    contract = Contract("distance_box_iou_loss")
+    reduce = resolve(contract.function, reduction)
+    pred, target, eps, where = _boxes(contract, pred, target, eps, where)
+    overlap = _overlap(pred, target, eps)
+    return reduce(1 - overlap.iou + _centre_distance(pred, target, overlap, eps), where)
+
+
+def complete_box_iou_loss(
+    pred: Float[ArrayLike, "*batch 4"],
+    target: Float[ArrayLike, "*batch 4"],
+    *,
+    eps: Float[ArrayLike, ""] | float = 1e-7,
+    where: Bool[ArrayLike, "*batch"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "*reduced"]:
+    r"""CIoU: the DIoU loss and how far the aspect ratios differ:
+
+        v    = 4 / pi^2 (atan(width_T / height_T) - atan(width_P / height_P))^2
+        a    = v / (1 - IoU + v + eps)        constant in the gradient
+        loss = DIoU loss + a v
+
+    Args:
+        pred: boxes (x1, y1, x2, y2) with x1 <= x2 and y1 <= y2 on the last axis, floating.
+        target: boxes, floating, of exactly the shape of `pred`.
+        eps: added to each denominator, at least 0, in the unit of an area; 0 / 0 counts as 0. May be traced.
+        where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
+        reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
+
+    Returns:
+        The mean, the sum, or one loss a box, of the shape of `pred` without its last axis; float32 for half-precision
+        inputs.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract.
+        ValueError: a Python number `eps` below 0, or an unknown `reduction`.
+        Under `chex.chexify`: boxes with x1 > x2 or y1 > y2.
+
+    PyTorch: `torchvision.ops.complete_box_iou_loss`, whose default reduction is "none".
+
+    Reference: Z. Zheng et al., Distance-IoU Loss, arXiv:1911.08287.
+
+    >>> pred, target = jnp.array([[100.0, 100.0, 200.0, 200.0]]), jnp.array([[105.0, 105.0, 205.0, 205.0]])
+    >>> print(f"{complete_box_iou_loss(pred, target):.4f}")
+    0.1799
+    """
+    contract = Contract("complete_box_iou_loss")
+    reduce = resolve(contract.function, reduction)
+    pred, target, eps, where = _boxes(contract, pred, target, eps, where)
+    overlap = _overlap(pred, target, eps)
+    aspect = 4 / math.pi**2 * jnp.square(_aspect_angle(target) - _aspect_angle(pred))
+    aspect_weight = jax.lax.stop_gradient(divide(aspect, 1 - overlap.iou + aspect + eps))
+    return reduce(1 - overlap.iou + _centre_distance(pred, target, overlap, eps) + aspect_weight * aspect, where)
+
+
+class _Overlap(NamedTuple):
+    iou: Array
+    union: Array
+    hull_width: Array
+    hull_height: Array
+
+
+def _boxes(contract: Contract, pred: Any, target: Any, eps: Any, where: Any) -> tuple[Array, Array, Any, Array | None]:
+    """What every loss on boxes does first; what is masked becomes the unit box."""
+    pred, target = contract.rows(4, "x1, y1, x2, y2", pred=pred, target=target)
+    eps = contract.nonnegative(pred.dtype, eps=eps)
+    where = contract.mask(pred.shape[:-1], where=where)
+    pred, target = fill_hidden(expand(-1, where), jnp.array([0.0, 0.0, 1.0, 1.0]), pred, target)
+    contract.check_boxes(pred=pred, target=target)
+    return pred, target, eps, where
+
+
+def _overlap(pred: Array, target: Array, eps: Any) -> _Overlap:
+    low, high = jnp.maximum(pred[..., :2], target[..., :2]), jnp.minimum(pred[..., 2:], target[..., 2:])
+    hull_low, hull_high = jnp.minimum(pred[..., :2], target[..., :2]), jnp.maximum(pred[..., 2:], target[..., 2:])
+    intersection = jax.nn.relu(high - low).prod(-1)
+    union = (pred[..., 2:] - pred[..., :2]).prod(-1) + (target[..., 2:] - target[..., :2]).prod(-1) - intersection
+    hull = hull_high - hull_low
+    return _Overlap(divide(intersection, union + eps), union, hull[..., 0], hull[..., 1])
+
+
+def _centre_distance(pred: Array, target: Array, overlap: _Overlap, eps: Any) -> Array:
+    """Squared, as a part of the squared diagonal of the enclosing box."""
+    offset = (pred[..., :2] + pred[..., 2:] - target[..., :2] - target[..., 2:]) / 2
+    diagonal = jnp.square(overlap.hull_width) + jnp.square(overlap.hull_height)
+    return divide(jnp.square(offset).sum(-1), diagonal + eps)
+
+
+def _aspect_angle(boxes: Array) -> Array:
+    """atan(width / height), defined for empty boxes too."""
+    width, height = boxes[..., 2] - boxes[..., 0], boxes[..., 3] - boxes[..., 1]
+    point = (width == 0) & (height == 0)
+    sign = jnp.where(height < 0, -1.0, 1.0)
+    return jnp.arctan2(sign * jnp.where(point, 0.0, width), sign * jnp.where(point, 1.0, height))

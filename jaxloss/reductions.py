@@ -1,0 +1,138 @@
+"""From one loss an element to one number: what `reduction` names.
+
+A reduction is a function `(values, weights) -> Array`. `values` are the unreduced losses; `weights` say how much each
+counts, as booleans where there is only a mask, as numbers where there are class weights. A weight of zero (or False)
+hides its value, NaN included. Inside `shard_map` name the mesh axis, and the mean over the mesh is the global sum by
+the global count, not a mean of means:
+
+    reduction=functools.partial(jaxloss.reductions.mean, axis_name="data")
+"""
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import ArrayLike, Bool, Float
+
+from jaxloss._contracts import Contract
+from jaxloss._numerics import divide, weigh
+
+AxisName = Hashable | Sequence[Hashable]
+Reduction = str | Callable[..., Array]
+
+
+def none(
+    values: Float[ArrayLike, "*batch"],
+    weights: Float[ArrayLike, "*batch"] | Bool[ArrayLike, "*batch"] | None = None,
+    *,
+    axis_name: AxisName | None = None,
+) -> Float[Array, "*batch"]:
+    """No reduction: `weights * values`, and 0 where the weight is 0.
+
+    Args:
+        values: the unreduced losses, floating.
+        weights: booleans or numbers at least 0 that broadcast to `values`.
+        axis_name: accepted so that the three reductions are interchangeable; each device keeps its own values.
+
+    >>> none(jnp.array([1.0, jnp.nan, 3.0]), jnp.array([True, False, True]))
+    Array([1., 0., 3.], dtype=float32)
+    """
+    del axis_name
+    values, weights = _checked("none", values, weights)
+    return values if weights is None else weigh(weights.astype(values.dtype), values)
+
+
+def sum(
+    values: Float[ArrayLike, "*batch"],
+    weights: Float[ArrayLike, "*batch"] | Bool[ArrayLike, "*batch"] | None = None,
+    *,
+    axis_name: AxisName | None = None,
+) -> Float[Array, ""]:
+    """The weighted sum, `sum_i w_i v_i`.
+
+    Args:
+        values: the unreduced losses, floating.
+        weights: booleans or numbers at least 0 that broadcast to `values`.
+        axis_name: mesh axis, or several, to sum over inside `shard_map`.
+
+    >>> sum(jnp.array([1.0, jnp.nan, 3.0]), jnp.array([True, False, True]))
+    Array(4., dtype=float32)
+    """
+    return _over_mesh(jnp.sum(none(values, weights)), axis_name)
+
+
+def mean(
+    values: Float[ArrayLike, "*batch"],
+    weights: Float[ArrayLike, "*batch"] | Bool[ArrayLike, "*batch"] | None = None,
+    *,
+    axis_name: AxisName | None = None,
+) -> Float[Array, ""]:
+    """The weighted mean, `sum_i w_i v_i / sum_i w_i`; 0, with gradient 0, where nothing is kept.
+
+    Args:
+        values: the unreduced losses, floating.
+        weights: booleans or numbers at least 0 that broadcast to `values`.
+        axis_name: mesh axis, or several, over which sum and count are taken inside `shard_map`.
+
+    >>> mean(jnp.array([1.0, jnp.nan, 3.0]), jnp.array([True, False, True]))
+    Array(2., dtype=float32)
+    """
+    values, weights = _checked("mean", values, weights)
+    count = jnp.asarray(values.size, values.dtype) if weights is None else jnp.sum(weights, dtype=values.dtype)
+    return divide(sum(values, weights, axis_name=axis_name), _over_mesh(count, axis_name))
+
+
+def batchmean(
+    values: Float[ArrayLike, "*batch"],
+    weights: Float[ArrayLike, "*batch"] | Bool[ArrayLike, "*batch"] | None = None,
+    *,
+    axis_name: AxisName | None = None,
+) -> Float[Array, ""]:
+    """The weighted sum by the number of examples: entries of the first axis of which something is kept.
+
+    Args:
+        values: the unreduced losses, floating; a scalar is a batch of one.
+        weights: booleans or numbers at least 0 that broadcast to `values`.
+        axis_name: mesh axis, or several, over which sum and count are taken inside `shard_map`.
+
+    >>> batchmean(jnp.array([[1.0, 2.0], [3.0, 4.0]]))
+    Array(5., dtype=float32)
+    """
+    values, weights = _checked("batchmean", values, weights)
+    kept = jnp.ones(values.shape, bool) if weights is None else weights != 0
+    count = jnp.sum(jnp.any(kept, axis=tuple(range(1, kept.ndim))), dtype=values.dtype)
+    return divide(sum(values, weights, axis_name=axis_name), _over_mesh(count, axis_name))
+
+
+_NAMED: dict[str, Callable[..., Array]] = {"mean": mean, "sum": sum, "none": none, "batchmean": batchmean}
+
+
+def resolve(function: str, reduction: Reduction, names: Sequence[str] = ("mean", "sum", "none")) -> Callable[..., Array]:
+    """How a name becomes a reduction; a callable is taken as it is and always gets weights."""
+    if isinstance(reduction, str) and reduction in names:
+        return _NAMED[reduction]
+    if not callable(reduction):
+        raise ValueError(f"{function}: `reduction` must be one of {', '.join(names)} or a callable, got {reduction!r}.")
+
+    def with_weights(values: Array, weights: Array | None) -> Array:
+        return reduction(values, jnp.ones(values.shape, bool) if weights is None else weights)
+
+    return with_weights
+
+
+def _checked(function: str, values: Any, weights: Any) -> tuple[Array, Array | None]:
+    """Values in float32 or better; weights of their shape, booleans or numbers of their dtype."""
+    contract = Contract(f"reductions.{function}")
+    (values,) = contract.floats(values=values)
+    if weights is None:
+        return values, None
+    weights = contract.array("weights", weights)
+    if weights.dtype == bool:
+        return values, contract.mask(values.shape, weights=weights)
+    return values, contract.factor(values.shape, values.dtype, weights=weights)
+
+
+def _over_mesh(local: Array, axis_name: AxisName | None) -> Array:
+    return local if axis_name is None else jax.lax.psum(local, axis_name)

@@ -1,0 +1,78 @@
+"""Segmentation: how well two sets overlap."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import ArrayLike, Bool, Float
+
+from jaxloss._contracts import Contract
+from jaxloss._numerics import divide, fill_hidden
+from jaxloss.reductions import Reduction, resolve
+
+
+def dice_loss(
+    pred: Float[ArrayLike, "*batch"],
+    target: Float[ArrayLike, "*batch"],
+    *,
+    from_logits: bool = True,
+    axis: int | Sequence[int] | None = None,
+    smooth: Float[ArrayLike, ""] | float = 1e-5,
+    where: Bool[ArrayLike, "*batch"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "*reduced"]:
+    r"""One less the Dice coefficient (F1 score) of soft sets, with p = sigmoid(pred):
+
+        loss = 1 - (2 sum(p y) + smooth) / (sum(p) + sum(y) + smooth)
+
+    The sums run over `axis`: over everything by default, which makes one set of the whole batch. For one loss per image
+    and class of a (batch, height, width, classes) array give `axis=(1, 2)`; `reduction` acts on what is left.
+
+    Args:
+        pred: logits, or probabilities with `from_logits=False`; floating.
+        target: membership in [0, 1], floating, of exactly the shape of `pred`.
+        from_logits: whether a sigmoid is applied to `pred`.
+        axis: the axes that form a set; None for all.
+        smooth: added above and below, at least 0, in elements; the loss of two empty sets is 0, with `smooth=0` too.
+        where: booleans that broadcast to `pred`: elements (void pixels, padding) that belong to no set where False. A set
+            with no element left counts for nothing.
+        reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
+
+    Returns:
+        The mean, the sum, or an array of the shape of `pred` without `axis`; float32 for half-precision inputs.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract; integer and boolean targets are refused.
+        ValueError: a Python number out of its domain, an axis that `pred` lacks, or an unknown `reduction`.
+        Under `chex.chexify`: targets, or `pred` with `from_logits=False`, outside [0, 1]; logits that fill [0, 1] and
+        never leave it (a sigmoid twice).
+
+    PyTorch: none.
+
+    Reference: F. Milletari et al., V-Net, arXiv:1606.04797.
+
+    >>> mask = jnp.array([[1.0, 1.0, 0.0, 0.0]])
+    >>> print(f"{dice_loss(jnp.array([[3.0, 0.0, 0.0, -3.0]]), mask):.4f}")
+    0.2737
+    """
+    contract = Contract("dice_loss")
+    reduce = resolve(contract.function, reduction)
+    pred, target = contract.floats("Cast it: target.astype(jnp.float32), or encode it: jax.nn.one_hot.", pred=pred, target=target)
+    axes = contract.axes(axis, pred.ndim)
+    smooth = contract.nonnegative(pred.dtype, smooth=smooth)
+    where = contract.mask(pred.shape, "`pred`", where=where)
+    pred, target = fill_hidden(where, 0.0, pred, target)
+    contract.check_probabilities(target=target)
+    if from_logits:
+        contract.check_not_sigmoid(pred, where)
+        inside, outside = jax.nn.sigmoid(pred), jax.nn.sigmoid(-pred)
+    else:
+        contract.check_probabilities("For logits use from_logits=True.", pred=pred)
+        inside, outside = pred, 1 - pred
+
+    # p + y - 2 p y = p (1 - y) + (1 - p) y: all terms positive, so a near-perfect overlap keeps its digits.
+    differ = inside * (1 - target) + outside * target
+    differ = jnp.sum(differ, axes, where=where)
+    total = jnp.sum(inside + target, axes, where=where)
+    return reduce(divide(differ, total + smooth), None if where is None else jnp.any(where, axes))
