@@ -1,7 +1,7 @@
 """What a call must keep. The only module that calls chex and checkify.
 
-Shapes and dtypes are asserted by chex while tracing. Values are stated with `checkify.debug_check`: compiled code carries
-no trace of them until the outermost step is wrapped in `chex.chexify` or `checkify.checkify`.
+Shapes and dtypes are asserted by chex while tracing. Values are stated with `checkify.debug_check`: compiled code
+carries no trace of them until the outermost step is wrapped in `chex.chexify` or `checkify.checkify`.
 """
 
 import itertools
@@ -30,6 +30,14 @@ def _single_precision(array: Array) -> Array:
     return array.astype(jnp.float32) if array.dtype.itemsize < 4 else array
 
 
+def _require(problem: str, assertion: Callable[..., None], *args: Any) -> None:
+    """A chex assertion that speaks in our words."""
+    try:
+        assertion(*args)
+    except AssertionError:
+        raise AssertionError(problem) from None
+
+
 class Contract:
     """The contract of one loss function: each method checks a part of it and returns what the formula may use."""
 
@@ -44,17 +52,16 @@ class Contract:
             raise TypeError(f"{self.function}: `{name}` must be an array, got {type(value).__name__}.")
         return jnp.asarray(value)
 
-    def floats(self, hint: str = "", **arrays: Any) -> tuple[Array, ...]:
+    def floats(self, hint: str = "", /, **arrays: Any) -> tuple[Array, ...]:
         """Floating arrays of one shape, that of the first; returned in float32 or better."""
         checked = [self.array(name, value) for name, value in arrays.items()]
         shape, first = checked[0].shape, next(iter(arrays))
         for name, array in zip(arrays, checked, strict=True):
             needed = "" if name == first else f", of shape {shape} as `{first}`"
-            problem = f"{self.function}: `{name}` must be floating{needed}, got {_describe(array)}."
-            cast = f" {hint or f'Cast it: {name}.astype(jnp.float32).'}"
-            chex.assert_type(array, float, custom_message=problem + cast)
-            reshape = f" {hint or 'Losses do not broadcast: reshape one of the two.'}"
-            chex.assert_shape(array, shape, custom_message=problem + reshape)
+            problem = f"{self.function}: `{name}` must be floating{needed}, got {_describe(array)}. "
+            _require(problem + (hint or f"Cast it: {name}.astype(jnp.float32)."), chex.assert_type, array, float)
+            reshape = f"Reshape it: {name}.reshape({first}.shape)." if array.size == checked[0].size else hint
+            _require(problem + (reshape or "Losses do not broadcast."), chex.assert_shape, array, shape)
         return tuple(_single_precision(array) for array in checked)
 
     def axis(self, axis: int, ndim: int) -> int:
@@ -78,8 +85,8 @@ class Contract:
         checked = self.floats(hint, **arrays)
         pred = checked[0]
         problem = f"{self.function}: `{first}` must have an axis of at least one class, got {_describe(pred)}."
-        chex.assert_rank(pred, set(range(1, max(pred.ndim, 1) + 1)), custom_message=problem)
-        chex.assert_axis_dimension_gt(pred, self.axis(axis, pred.ndim), 0, custom_message=problem)
+        _require(problem, chex.assert_rank, pred, set(range(1, max(pred.ndim, 1) + 1)))
+        _require(problem, chex.assert_axis_dimension_gt, pred, self.axis(axis, pred.ndim), 0)
         return checked
 
     def class_indices(self, pred: Array, axis: int, target: Any, hint: str = "") -> Array:
@@ -90,8 +97,8 @@ class Contract:
             f"{self.function}: `target` must hold integer class indices of shape {shape}, got {_describe(target)}. "
             f"{hint}"
         )
-        chex.assert_type(target, int, custom_message=problem)
-        chex.assert_shape(target, shape, custom_message=problem)
+        _require(problem, chex.assert_type, target, int)
+        _require(problem, chex.assert_shape, target, shape)
         return target.astype(jnp.int64 if target.dtype.itemsize == 8 else jnp.int32)
 
     def index(self, **options: Any) -> Any:
@@ -99,8 +106,8 @@ class Contract:
         ((name, value),) = options.items()
         array = self.array(name, value)
         problem = f"{self.function}: `{name}` must be one integer, got {_describe(array)}."
-        chex.assert_type(array, int, custom_message=problem)
-        chex.assert_shape(array, (), custom_message=problem)
+        _require(problem, chex.assert_type, array, int)
+        _require(problem, chex.assert_shape, array, ())
         return value
 
     def rows(self, size: int | None, meaning: str, **arrays: Any) -> tuple[Array, ...]:
@@ -108,7 +115,7 @@ class Contract:
         checked = self.floats(**arrays)
         for name, array in zip(arrays, checked, strict=True):
             problem = f"{self.function}: `{name}` must have {meaning} on its last axis, got {_describe(array)}."
-            chex.assert_shape(array, (..., size), custom_message=problem)
+            _require(problem, chex.assert_shape, array, (..., size))
         return checked
 
     def mask(self, shape: tuple[int, ...], of: str = "the unreduced loss", **options: Any) -> Array | None:
@@ -121,8 +128,8 @@ class Contract:
             f"{self.function}: `{name}` must be boolean and broadcast to {shape}, the shape of {of}, "
             f"got {_describe(where)}."
         )
-        chex.assert_type(where, bool, custom_message=f"{problem} Compare first: {name}={name} > 0.")
-        chex.assert_is_broadcastable(where.shape, shape, custom_message=problem)
+        _require(f"{problem} Compare first: {name}={name} > 0.", chex.assert_type, where, bool)
+        _require(problem, chex.assert_is_broadcastable, where.shape, shape)
         return jnp.broadcast_to(where, shape)
 
     def factor(self, shape: tuple[int, ...], dtype: Any, hint: str = "", **options: Any) -> Array:
@@ -130,7 +137,7 @@ class Contract:
         ((name, value),) = options.items()
         array = self._numeric(name, value, hint)
         problem = f"{self.function}: `{name}` must broadcast to {shape}, got {_describe(array)}. {hint}".rstrip()
-        chex.assert_is_broadcastable(array.shape, shape, custom_message=problem)
+        _require(problem, chex.assert_is_broadcastable, array.shape, shape)
         if array.ndim == 0:
             array = jnp.asarray(self.nonnegative(dtype, **options))
         elif array.size:
@@ -142,13 +149,13 @@ class Contract:
         ((name, value),) = options.items()
         array = self._numeric(name, value)
         problem = f"{self.function}: `{name}` must have one number a class, shape ({classes},), got {_describe(array)}."
-        chex.assert_shape(array, (classes,), custom_message=problem)
+        _require(problem, chex.assert_shape, array, (classes,))
         return self.factor((classes,), dtype, **options)
 
     def _numeric(self, name: str, value: Any, hint: str = "") -> Array:
         array = self.array(name, value)
         problem = f"{self.function}: `{name}` must hold numbers, got {_describe(array)}. {hint}".rstrip()
-        chex.assert_type(array, float if jnp.issubdtype(array.dtype, jnp.floating) else int, custom_message=problem)
+        _require(problem, chex.assert_type, array, float if jnp.issubdtype(array.dtype, jnp.floating) else int)
         return array
 
     # Options that are numbers: a Python number out of its domain is an error at once, a traced one a value contract.
@@ -162,7 +169,7 @@ class Contract:
     def fraction(self, dtype: Any, **options: Any) -> Any:
         return self._number(lambda value: (value >= 0) & (value <= 1), "in [0, 1]", dtype, options)
 
-    def any_number(self, dtype: Any, **options: Any) -> Any:
+    def any_number(self, dtype: Any, /, **options: Any) -> Any:
         return self._number(lambda value: value == value, "a number, not NaN", dtype, options)
 
     def _number(self, inside: Callable[[Any], Any], domain: str, dtype: Any, options: dict[str, Any]) -> Any:
@@ -175,7 +182,7 @@ class Contract:
             return value
         array = self._numeric(name, value)
         problem = f"{self.function}: `{name}` must be a number, {domain}, got {_describe(array)}."
-        chex.assert_shape(array, (), custom_message=problem)
+        _require(problem, chex.assert_shape, array, ())
         self.check(inside(array), f"`{name}` must be {domain}, got {{value}}.", value=array)
         return array.astype(dtype)
 
@@ -194,7 +201,10 @@ class Contract:
 
     def check_log_probabilities(self, hint: str = "", **arrays: Array) -> None:
         for name, array in arrays.items():
-            self._check_range("log-probabilities, at most 0", array <= _SUM_TOLERANCE, hint, **{name: array})
+            # Among many classes all probabilities are near 0: what is never negative is no log-probability either.
+            probabilities = jnp.all(array >= 0) & jnp.any(array > 1e-6)
+            holds = (array <= _SUM_TOLERANCE) & ~probabilities
+            self._check_range("log-probabilities, at most 0", holds, hint, **{name: array})
 
     def _check_range(self, needed: str, holds: Array, hint: str, **arrays: Array) -> None:
         ((name, array),) = arrays.items()
@@ -210,9 +220,10 @@ class Contract:
     def check_some_distribution(self, name: str, probabilities: Array) -> None:
         """Which axes form a distribution is unknown: the total must be the number of distributions for some choice."""
         choices = itertools.product(*({1, size} for size in probabilities.shape))
-        counts = np.array(sorted({math.prod(choice) for choice in choices}), dtype=np.float32)
-        holds = jnp.any(jnp.abs(probabilities.sum() - counts) <= _SUM_TOLERANCE * counts)
+        counts = {math.prod(choice) for choice in choices} - ({probabilities.size} if probabilities.size > 1 else set())
+        wrong = [jnp.abs(probabilities.sum() - count) > _SUM_TOLERANCE * count for count in sorted(counts)]
         if probabilities.size:
+            holds = ~jnp.all(jnp.stack(wrong))
             self.check(holds, f"`{name}` must hold distributions, got values that sum to 1 over no axes.")
 
     def check_not_softmax(self, pred: Array, axis: int, where: Array | None) -> None:

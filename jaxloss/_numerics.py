@@ -7,7 +7,7 @@ from jax.typing import ArrayLike
 
 
 def fill_hidden(where: Array | None, value: ArrayLike, *arrays: Array) -> tuple[Array, ...]:
-    """What the mask hides becomes `value` before the formula sees it: garbage there reaches no value and no gradient."""
+    """What the mask hides becomes `value` before the formula sees it: garbage reaches no value and no gradient."""
     if where is None:
         return arrays
     return tuple(jnp.where(where, array, jnp.asarray(value, array.dtype)) for array in arrays)
@@ -26,7 +26,7 @@ def take_class(per_class: Array, index: Array) -> Array:
 
 def weigh(weight: ArrayLike, value: Array) -> Array:
     """weight * value, where a weight of zero silences an infinite or undefined value."""
-    return weight * jnp.where((weight == 0) & ~jnp.isfinite(value), 0.0, value)
+    return jnp.where((weight == 0) & ~jnp.isfinite(value), 0.0, value) * weight
 
 
 def divide(numerator: Array, denominator: Array) -> Array:

@@ -14,7 +14,9 @@ from jaxloss.reductions import Reduction, resolve
 _INDICES = "For class probabilities or one-hot targets use soft_target_cross_entropy."
 _ONE_HOT = "Turn one-hot targets into indices: target.argmax(axis)."
 _PROBABILITIES = "For integer class indices use cross_entropy."
-_BINARY = "Binary targets are floats of the shape of the logits: target.astype(jnp.float32); for classes, cross_entropy."
+_BINARY = (
+    "Binary targets are floats of the shape of the logits: target.astype(jnp.float32); for classes, cross_entropy."
+)
 
 
 def cross_entropy(
@@ -68,21 +70,21 @@ def cross_entropy(
     reduce = resolve(contract.function, reduction)
     pred, target, axis, keep = _class_logits(contract, pred, target, axis, ignore_index, where, _INDICES)
     smoothing = contract.fraction(pred.dtype, label_smoothing=label_smoothing)
-    if weight is not None:
-        weight = contract.one_per_class(pred.shape[axis], pred.dtype, weight=weight)
 
     values = jax.nn.softplus(-logit_margin(pred, target, axis))
-    own = None if weight is None else take_class(weight, target)
-    if not _is_zero(smoothing):
-        spread = -jax.nn.log_softmax(pred, axis)
-        if weight is not None:
-            # A class of weight 0 still takes part in the smoothing: its weight is then too small to count in the mean.
-            own = jnp.where(own == 0, 2.0**-64, 0.0) + own
-            spread = weigh(_along(axis, weight, pred.ndim), spread) / jnp.expand_dims(own, axis)
-        values = weigh(1 - smoothing, values) + weigh(smoothing, spread.mean(axis))
-    if own is None:
+    if weight is None:
+        if not _is_zero(smoothing):
+            values = _smoothed(smoothing, values, -jax.nn.log_softmax(pred, axis).mean(axis))
         return reduce(values, keep)
-    return reduce(values, own if keep is None else jnp.where(keep, own, 0.0))
+
+    weight = contract.one_per_class(pred.shape[axis], pred.dtype, weight=weight)
+    weights = take_class(weight, target)
+    if not _is_zero(smoothing):
+        # A class of weight 0 still takes part in the smoothing: its weight is then too small to count in the mean.
+        weights = jnp.where(weights == 0, 2.0**-64, 0.0) + weights
+        spread = weigh(_along(axis, weight, pred.ndim), -jax.nn.log_softmax(pred, axis)).mean(axis)
+        values = _smoothed(smoothing, values, spread / weights)
+    return reduce(values, weights if keep is None else jnp.where(keep, weights, 0.0))
 
 
 def soft_target_cross_entropy(
@@ -167,8 +169,8 @@ def binary_cross_entropy_with_logits(
     Args:
         pred: logits, floating.
         target: probabilities of the positive class in [0, 1], floating, of exactly the shape of `pred`.
-        weight: rescales the loss of each element, at least 0; broadcasts to `pred`. The mean still divides by the number
-            of elements, as PyTorch's does.
+        weight: rescales the loss of each element, at least 0; broadcasts to `pred`. The mean still divides by the
+            number of elements, as PyTorch's does.
         pos_weight: rescales the positive part, at least 0; broadcasts to `pred`. Above 1 it buys recall, below 1
             precision.
         where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
@@ -193,7 +195,9 @@ def binary_cross_entropy_with_logits(
     contract = Contract("binary_cross_entropy_with_logits")
     reduce = resolve(contract.function, reduction)
     pred, target, where = binary_logits(contract, pred, target, where)
-    values = _binary_cross_entropy(pred, target, _factor(contract, pred, where, pos_weight=pos_weight))
+    if pos_weight is not None:
+        pos_weight = _factor(contract, pred, where, pos_weight=pos_weight)
+    values = _binary_cross_entropy(pred, target, pos_weight)
     if weight is not None:
         values = weigh(_factor(contract, pred, where, weight=weight), values)
     return reduce(values, where)
@@ -301,8 +305,8 @@ def sigmoid_focal_loss(
     miss = target * jax.nn.sigmoid(-pred) + (1 - target) * jax.nn.sigmoid(pred)
     values = _modulation(pred, target, miss, gamma) * _binary_cross_entropy(pred, target)
     if alpha is not None:
-        alpha = contract.fraction(pred.dtype, alpha=alpha)
-        values = (alpha * target + (1 - alpha) * (1 - target)) * values
+        balance = contract.fraction(pred.dtype, alpha=alpha)
+        values = (balance * target + (1 - balance) * (1 - target)) * values
     return reduce(values, where)
 
 
@@ -390,7 +394,7 @@ def _class_logits(
     return pred, target, axis, keep
 
 
-def _binary_cross_entropy(pred: Array, target: Array, pos_weight: Array | None = None) -> Array:
+def _binary_cross_entropy(pred: Array, target: Array, pos_weight: ArrayLike | None = None) -> Array:
     positive = target if pos_weight is None else target * pos_weight
     return weigh(positive, jax.nn.softplus(-pred)) + weigh(1 - target, jax.nn.softplus(pred))
 
@@ -402,11 +406,14 @@ def _modulation(pred: Array, target: Array, miss: Array, gamma: ArrayLike) -> Ar
     return power(miss, jnp.where(hard, -jax.nn.softplus(jnp.where(target == 1, pred, -pred)), log_miss), gamma)
 
 
-def _factor(contract: Contract, pred: Array, where: Array | None, **options: Any) -> Array | None:
+def _factor(contract: Contract, pred: Array, where: Array | None, **options: Any) -> Array:
     """An option that rescales each element, harmless where the mask hides it."""
-    if all(value is None for value in options.values()):
-        return None
     return fill_hidden(where, 1.0, contract.factor(pred.shape, pred.dtype, **options))[0]
+
+
+def _smoothed(smoothing: ArrayLike, values: Array, spread: Array) -> Array:
+    """Neither part counts where its share is 0, be it infinite."""
+    return weigh(1 - jnp.asarray(smoothing, values.dtype), values) + weigh(smoothing, spread)
 
 
 def _along(axis: int, per_class: Array, ndim: int) -> Array:

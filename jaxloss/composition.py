@@ -1,5 +1,7 @@
 """Several losses as one."""
 
+import functools
+import operator
 from collections.abc import Mapping
 
 from jax import Array
@@ -43,4 +45,4 @@ def weighted_sum(
         raise ValueError(f"weighted_sum: `losses` and `weights` must have the same names, only one has {unpaired}.")
     checked = dict(zip(losses, contract.floats(**losses), strict=True))
     terms = [contract.any_number(loss.dtype, **{name: weights[name]}) * loss for name, loss in checked.items()]
-    return sum(terms[1:], start=terms[0]), checked
+    return functools.reduce(operator.add, terms), checked

@@ -72,4 +72,4 @@ def triplet_margin_loss(
     to_negative = norm(anchor - negative + eps, p)
     if swap:
         to_negative = jnp.minimum(to_negative, norm(positive - negative + eps, p))
-    return reduce(jax.nn.relu(margin + to_positive - to_negative), where)
+    return reduce(jax.nn.relu(margin + (to_positive - to_negative)), where)

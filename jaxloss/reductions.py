@@ -44,7 +44,7 @@ def none(
     return values if weights is None else weigh(weights.astype(values.dtype), values)
 
 
-def sum(
+def sum(  # noqa: A001 the public name is the reduction's
     values: Float[ArrayLike, "*batch"],
     weights: Float[ArrayLike, "*batch"] | Bool[ArrayLike, "*batch"] | None = None,
     *,
@@ -101,15 +101,17 @@ def batchmean(
     Array(5., dtype=float32)
     """
     values, weights = _checked("batchmean", values, weights)
-    kept = jnp.ones(values.shape, bool) if weights is None else weights != 0
-    count = jnp.sum(jnp.any(kept, axis=tuple(range(1, kept.ndim))), dtype=values.dtype)
+    kept = jnp.ones(values.shape) if weights is None else weights.astype(values.dtype)
+    count = jnp.sum(jnp.any(kept > 0, axis=tuple(range(1, kept.ndim))), dtype=values.dtype)
     return divide(sum(values, weights, axis_name=axis_name), _over_mesh(count, axis_name))
 
 
 _NAMED: dict[str, Callable[..., Array]] = {"mean": mean, "sum": sum, "none": none, "batchmean": batchmean}
 
 
-def resolve(function: str, reduction: Reduction, names: Sequence[str] = ("mean", "sum", "none")) -> Callable[..., Array]:
+def resolve(
+    function: str, reduction: Reduction, names: Sequence[str] = ("mean", "sum", "none")
+) -> Callable[..., Array]:
     """How a name becomes a reduction; a callable is taken as it is and always gets weights."""
     if isinstance(reduction, str) and reduction in names:
         return _NAMED[reduction]

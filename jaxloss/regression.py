@@ -188,5 +188,5 @@ def _smooth_l1_jvp(primals, tangents):
 
 
 def _smooth_l1_slope(error: Array, beta: ArrayLike) -> Array:
-    sharp = beta == 0
+    sharp = beta < jnp.finfo(error.dtype).tiny
     return jnp.where(sharp, jnp.sign(error), jnp.clip(error / jnp.where(sharp, 1.0, beta), -1.0, 1.0))

@@ -35,7 +35,7 @@ def dice_loss(
         from_logits: whether a sigmoid is applied to `pred`.
         axis: the axes that form a set; None for all.
         smooth: added above and below, at least 0, in elements; the loss of two empty sets is 0, with `smooth=0` too.
-        where: booleans that broadcast to `pred`: elements (void pixels, padding) that belong to no set where False. A set
+        where: booleans that broadcast to `pred`; elements (void pixels, padding) belong to no set where False. A set
             with no element left counts for nothing.
         reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
 
@@ -58,7 +58,9 @@ def dice_loss(
     """
     contract = Contract("dice_loss")
     reduce = resolve(contract.function, reduction)
-    pred, target = contract.floats("Cast it: target.astype(jnp.float32), or encode it: jax.nn.one_hot.", pred=pred, target=target)
+    pred, target = contract.floats(
+        "Cast it: target.astype(jnp.float32), or encode it: jax.nn.one_hot.", pred=pred, target=target
+    )
     axes = contract.axes(axis, pred.ndim)
     smooth = contract.nonnegative(pred.dtype, smooth=smooth)
     where = contract.mask(pred.shape, "`pred`", where=where)

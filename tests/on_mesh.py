@@ -1,0 +1,109 @@
+"""On eight devices. Not collected by name: `test_mesh.py` runs it in a process that has them."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.experimental import checkify
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+
+import jaxloss
+from tests.support import FIRST, as_arrays, assert_close, values_and_gradients
+
+BATCH = (16, 4)
+every_row = pytest.mark.parametrize("case", FIRST, ids=[case.row.name for case in FIRST])
+
+
+@pytest.fixture(scope="module")
+def mesh():
+    assert jax.device_count() == 8
+    return jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+
+
+def unequal(case):
+    """A mask that keeps more on some devices than on others, and nothing on one."""
+    where = case.mask(batch=BATCH)
+    where[:2], where[2:4] = False, True
+    return where
+
+
+@every_row
+def test_jit_on_sharded_arrays_equals_one_device(case, mesh):
+    with jax.enable_x64(True):
+        where = unequal(case)
+        arrays = [jnp.asarray(array) for array in case.with_garbage(case.draw(batch=BATCH), where, np.float64)]
+        sharded = [jax.device_put(array, NamedSharding(mesh, P("data"))) for array in arrays]
+        expected = values_and_gradients(case, None, arrays, where)
+        actual = values_and_gradients(case, None, sharded, jax.device_put(where, NamedSharding(mesh, P("data"))))
+        jax.tree.map(functools.partial(assert_close, tolerance=1e-12), actual, expected)
+        assert actual[1][0].sharding.is_equivalent_to(sharded[0].sharding, sharded[0].ndim)
+
+
+@every_row
+@pytest.mark.parametrize("check_vma", [True, False])
+def test_a_masked_mean_inside_shard_map_equals_one_device(case, mesh, check_vma):
+    if case.row.name == "dice_loss":
+        case = case._replace(options={"axis": -1})  # One set a row: a set must lie on one device.
+    with jax.enable_x64(True):
+        where = unequal(case)
+        arrays = as_arrays(case.draw(batch=BATCH), "float64")
+        floats = tuple(range(len(case.row.differentiable)))
+
+        for name in ("mean", "sum", case.row.default_reduction):
+            reduction = functools.partial(getattr(jaxloss.reductions, name), axis_name="data")
+
+            def local(where, *arrays):
+                return case.loss()(*arrays, where=where, reduction=reduction)  # noqa: B023
+
+            specs = (P("data"),) * (1 + len(arrays))
+            on_mesh = jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=P(), check_vma=check_vma)
+            value, gradient = jax.jit(jax.value_and_grad(on_mesh, argnums=[1 + i for i in floats]))(where, *arrays)
+            one = jax.value_and_grad(
+                lambda *arrays: case.loss()(*arrays, where=where, reduction=name),  # noqa: B023
+                floats,
+            )
+            assert_close(value, one(*arrays)[0], 1e-12)
+            for ours, theirs in zip(gradient, one(*arrays)[1], strict=True):
+                assert_close(ours, theirs, 1e-12)
+
+
+def test_a_training_step_inside_shard_map_has_the_gradient_of_one_device(mesh):
+    rng = np.random.default_rng(0)
+    features, labels = rng.normal(size=(32, 5)).astype(np.float32), rng.integers(0, 3, size=32)
+    labels[rng.random(32) < 0.4] = -1
+    labels[:4] = -1
+    kernel = rng.normal(size=(5, 3)).astype(np.float32)
+
+    def loss(kernel, features, labels, reduction):
+        return jaxloss.cross_entropy(features @ kernel, labels, ignore_index=-1, reduction=reduction)
+
+    global_mean = functools.partial(jaxloss.reductions.mean, axis_name="data")
+    step = jax.shard_map(
+        lambda kernel, features, labels: jax.value_and_grad(loss)(kernel, features, labels, global_mean),
+        mesh=mesh,
+        in_specs=(P(), P("data"), P("data")),
+        out_specs=P(),
+    )
+    value, gradient = jax.jit(step)(kernel, features, labels)
+    expected_value, expected_gradient = jax.value_and_grad(loss)(kernel, features, labels, "mean")
+    assert_close(value, expected_value, 1e-6)
+    assert_close(gradient, expected_gradient, 1e-6)
+
+    mean_of_means = jax.shard_map(
+        lambda features, labels: jax.lax.pmean(loss(kernel, features, labels, "mean"), "data"),
+        mesh=mesh,
+        in_specs=(P("data"), P("data")),
+        out_specs=P(),
+    )
+    assert abs(mean_of_means(features, labels) - expected_value) > 1e-3
+
+
+def test_bad_values_are_reported_from_a_sharded_step(mesh):
+    logits = jax.device_put(jnp.zeros((16, 3)), NamedSharding(mesh, P("data")))
+    labels = jax.device_put(jnp.full(16, 3), NamedSharding(mesh, P("data")))
+    error, _ = jax.jit(checkify.checkify(jax.value_and_grad(jaxloss.cross_entropy)))(logits, labels)
+    with pytest.raises(checkify.JaxRuntimeError, match="cross_entropy: `target` must hold class indices"):
+        error.throw()

@@ -1,0 +1,182 @@
+import math
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.experimental import checkify
+
+import jaxloss
+
+LOGITS = jnp.array([[1.5, 0.2, -0.5], [0.1, 2.0, 0.5]])
+LABELS = jnp.array([0, 1])
+BINARY = (jnp.array([0.8, -0.5]), jnp.array([1.0, 0.0]))
+
+
+def checked(loss, *args, **options):
+    step = jax.jit(jax.value_and_grad(lambda *args: loss(*args, **options)))
+    return chex.chexify(step, async_check=False)(*args)
+
+
+def test_the_cross_entropy_example_of_the_documents():
+    rows = [(math.log(math.exp(1.5) + math.exp(0.2) + math.exp(-0.5)) - 1.5)]
+    rows += [math.log(math.exp(0.1) + math.exp(2.0) + math.exp(0.5)) - 2.0]
+    np.testing.assert_allclose(jaxloss.cross_entropy(LOGITS, LABELS), np.mean(rows), rtol=1e-6)
+    np.testing.assert_allclose(jaxloss.cross_entropy(LOGITS, LABELS, reduction="none"), rows, rtol=1e-6)
+
+
+def test_the_binary_cross_entropy_example_of_the_documents():
+    expected = (math.log1p(math.exp(-0.8)) + math.log1p(math.exp(-0.5))) / 2
+    np.testing.assert_allclose(jaxloss.binary_cross_entropy_with_logits(*BINARY), expected, rtol=1e-6)
+
+
+def test_the_focal_example_of_the_documents():
+    bce = np.array([math.log1p(math.exp(-0.8)), math.log1p(math.exp(-0.5))])
+    expected = np.mean(0.25 * (1 - np.exp(-bce)) ** 2 * bce)
+    np.testing.assert_allclose(jaxloss.focal_loss(*BINARY), expected, rtol=1e-6)
+
+
+def test_pitfall_double_softmax_is_reported():
+    for loss in (jaxloss.cross_entropy, jaxloss.softmax_focal_loss):
+        with pytest.raises(checkify.JaxRuntimeError, match="`pred` must hold logits, got probabilities.*softmax"):
+            checked(loss, jax.nn.softmax(LOGITS), LABELS)
+        assert np.isfinite(checked(loss, LOGITS, LABELS)[0])
+        assert np.isfinite(checked(loss, jax.nn.log_softmax(LOGITS), LABELS)[0])
+        assert np.isfinite(checked(loss, jnp.zeros((2, 3)), LABELS)[0])
+    with pytest.raises(checkify.JaxRuntimeError, match="`pred` must hold logits, got probabilities"):
+        checked(jaxloss.soft_target_cross_entropy, jax.nn.softmax(LOGITS), jax.nn.one_hot(LABELS, 3))
+
+
+def test_pitfall_double_softmax_is_reported_under_a_mask_and_from_bfloat16():
+    probabilities = jax.nn.softmax(jax.random.normal(jax.random.key(0), (8, 1000))).astype(jnp.bfloat16)
+    where = jnp.arange(8) < 5
+    with pytest.raises(checkify.JaxRuntimeError, match="`pred` must hold logits, got probabilities"):
+        checked(
+            jaxloss.cross_entropy, jnp.where(where[:, None], probabilities, jnp.nan), jnp.zeros(8, int), where=where
+        )
+    assert checked(jaxloss.cross_entropy, probabilities, jnp.zeros(8, int), where=jnp.zeros(8, bool))[0] == 0
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [jaxloss.binary_cross_entropy_with_logits, jaxloss.focal_loss, jaxloss.sigmoid_focal_loss, jaxloss.dice_loss],
+)
+def test_pitfall_sigmoid_before_bce_with_logits_is_reported_once_it_shows(loss):
+    logits = 4 * jax.random.normal(jax.random.key(0), (64,))
+    target = (logits > 0).astype(float)
+    with pytest.raises(checkify.JaxRuntimeError, match="`pred` must hold logits, got values that fill.*sigmoid"):
+        checked(loss, jax.nn.sigmoid(logits), target)
+    assert np.isfinite(checked(loss, logits, target)[0])
+    # Any number is a valid logit: these could be a model's honest output, and must not be called wrong.
+    for honest in (jnp.zeros(64), jnp.full(64, 0.6), jax.nn.sigmoid(logits[:8]), 0.4 + 0.2 * jax.nn.sigmoid(logits)):
+        assert np.isfinite(checked(loss, honest, jnp.round(honest))[0])
+
+
+@pytest.mark.parametrize(
+    "loss", [jaxloss.binary_cross_entropy_with_logits, jaxloss.focal_loss, jaxloss.sigmoid_focal_loss]
+)
+def test_pitfall_integer_and_boolean_targets_are_refused(loss):
+    for dtype in (jnp.int32, jnp.uint8, bool):
+        with pytest.raises(AssertionError, match="`target` must be floating.*target.astype\\(jnp.float32\\)"):
+            loss(BINARY[0], BINARY[1].astype(dtype))
+
+
+@pytest.mark.parametrize("target", [jnp.array([0.0, 1.0]), jnp.eye(3)[LABELS], jax.nn.one_hot(LABELS, 3, dtype=int)])
+def test_pitfall_float_and_one_hot_targets_are_refused_with_the_right_function(target):
+    with pytest.raises(AssertionError, match="cross_entropy: `target` must hold integer.*soft_target_cross_entropy"):
+        jaxloss.cross_entropy(LOGITS, target)
+
+
+def test_pitfall_class_indices_for_probabilities_are_refused_with_the_right_function():
+    with pytest.raises(AssertionError, match="soft_target_cross_entropy: `target` .*use cross_entropy"):
+        jaxloss.soft_target_cross_entropy(LOGITS, LABELS)
+
+
+def test_pitfall_the_naive_formulas_overflow_and_ours_do_not():
+    logits, target = jnp.array([200.0, -200.0]), jnp.array([0.0, 1.0])
+    naive = -(target * jnp.log(jax.nn.sigmoid(logits)) + (1 - target) * jnp.log(1 - jax.nn.sigmoid(logits)))
+    assert not np.isfinite(naive).all()
+    np.testing.assert_array_equal(
+        jaxloss.binary_cross_entropy_with_logits(logits, target, reduction="none"), [200, 200]
+    )
+    rows = jnp.array([[0.0, 200.0]])
+    assert not np.isfinite(-jnp.log(jnp.exp(rows) / jnp.exp(rows).sum())).all()
+    assert jaxloss.cross_entropy(rows, jnp.array([0])) == 200
+
+
+def test_a_confident_prediction_keeps_its_digits_in_value_and_gradient():
+    logits = jnp.array([[30.0, 0.0, -5.0]])
+    value, gradient = jax.value_and_grad(jaxloss.cross_entropy)(logits, jnp.array([0]))
+    wrong = math.exp(-30) + math.exp(-35)
+    np.testing.assert_allclose(value, wrong, rtol=1e-6)
+    np.testing.assert_allclose(gradient, [[-wrong, math.exp(-30), math.exp(-35)]], rtol=1e-6)
+
+
+def test_one_hot_probabilities_equal_indices():
+    one_hot = jax.nn.one_hot(LABELS, 3)
+    for smoothing in (0.0, 0.2):
+        hard = jaxloss.cross_entropy(LOGITS, LABELS, label_smoothing=smoothing)
+        soft = jaxloss.soft_target_cross_entropy(LOGITS, one_hot, label_smoothing=smoothing)
+        np.testing.assert_allclose(soft, hard, rtol=1e-6)
+
+
+def test_the_mean_divides_by_the_class_weights_used():
+    weight = jnp.array([1.0, 3.0, 7.0])
+    rows = jaxloss.cross_entropy(LOGITS, LABELS, reduction="none")
+    np.testing.assert_allclose(
+        jaxloss.cross_entropy(LOGITS, LABELS, weight=weight, reduction="none"), rows * weight[:2]
+    )
+    expected = (rows[0] + 3 * rows[1]) / 4
+    np.testing.assert_allclose(jaxloss.cross_entropy(LOGITS, LABELS, weight=weight), expected, rtol=1e-6)
+
+
+def test_every_label_ignored_is_zero():
+    value, gradient = jax.value_and_grad(jaxloss.cross_entropy)(LOGITS, jnp.array([-100, -100]), ignore_index=-100)
+    assert value == 0
+    assert (gradient == 0).all()
+
+
+def test_pytorch_layout_with_axis_one():
+    images = jax.random.normal(jax.random.key(0), (2, 5, 4, 3))
+    labels = jax.random.randint(jax.random.key(1), (2, 4, 3), 0, 5)
+    last = jnp.moveaxis(images, 1, -1)
+    np.testing.assert_allclose(
+        jaxloss.cross_entropy(images, labels, axis=1), jaxloss.cross_entropy(last, labels), rtol=1e-6
+    )
+
+
+def test_pos_weight_weighs_positives_alone():
+    logits, target = BINARY
+    plain = jaxloss.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    weighted = jaxloss.binary_cross_entropy_with_logits(logits, target, pos_weight=5.0, reduction="none")
+    np.testing.assert_allclose(weighted, [5 * plain[0], plain[1]], rtol=1e-6)
+
+
+def test_focal_losses_without_focus_are_cross_entropies():
+    bce = jaxloss.binary_cross_entropy_with_logits(*BINARY, reduction="none")
+    np.testing.assert_allclose(jaxloss.focal_loss(*BINARY, alpha=1.0, gamma=0.0, reduction="none"), bce, rtol=1e-6)
+    np.testing.assert_allclose(
+        jaxloss.sigmoid_focal_loss(*BINARY, alpha=None, gamma=0.0, reduction="none"), bce, rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        jaxloss.softmax_focal_loss(LOGITS, LABELS, gamma=0.0, reduction="none"),
+        jaxloss.cross_entropy(LOGITS, LABELS, reduction="none"),
+        rtol=1e-6,
+    )
+
+
+def test_the_two_binary_focal_losses_differ_in_alpha_alone():
+    document = jaxloss.focal_loss(*BINARY, alpha=0.25, reduction="none")
+    retinanet = jaxloss.sigmoid_focal_loss(*BINARY, alpha=0.25, reduction="none")
+    np.testing.assert_allclose(retinanet, document * jnp.array([1.0, 3.0]), rtol=1e-6)
+
+
+def test_torchvisions_alpha_of_minus_one_is_refused():
+    with pytest.raises(ValueError, match="sigmoid_focal_loss: `alpha` must be in \\[0, 1\\]"):
+        jaxloss.sigmoid_focal_loss(*BINARY, alpha=-1)
+
+
+def test_focal_targets_get_no_gradient():
+    for loss in (jaxloss.focal_loss, jaxloss.sigmoid_focal_loss):
+        assert (jax.grad(loss, 1)(*BINARY) == 0).all()

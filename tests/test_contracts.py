@@ -1,0 +1,108 @@
+"""What a refusal says, and what it leaves behind."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.experimental import checkify
+
+import jaxloss
+
+
+def message(error, function, *args, **options):
+    with pytest.raises(error) as caught:
+        function(*args, **options)
+    return str(caught.value)
+
+
+def test_a_refusal_names_function_argument_what_came_what_is_needed_and_the_fix():
+    assert message(AssertionError, jaxloss.cross_entropy, jnp.zeros((8, 10)), jnp.zeros((8, 10))) == (
+        "cross_entropy: `target` must hold integer class indices of shape (8,), got float32 of shape (8, 10). "
+        "For class probabilities or one-hot targets use soft_target_cross_entropy."
+    )
+    assert message(AssertionError, jaxloss.mse_loss, jnp.zeros((8, 1)), jnp.zeros(8)) == (
+        "mse_loss: `target` must be floating, of shape (8, 1) as `pred`, got float32 of shape (8,). "
+        "Reshape it: target.reshape(pred.shape)."
+    )
+    assert message(AssertionError, jaxloss.mse_loss, jnp.zeros((8, 1)), jnp.zeros(())) == (
+        "mse_loss: `target` must be floating, of shape (8, 1) as `pred`, got float32 of shape (). "
+        "Losses do not broadcast."
+    )
+
+
+def test_chex_can_switch_the_assertions_off():
+    chex.disable_asserts()
+    try:
+        assert jaxloss.mse_loss(jnp.ones((2, 1)), jnp.zeros(2)).shape == ()
+    finally:
+        chex.enable_asserts()
+
+
+def test_value_contracts_leave_no_trace_in_compiled_code():
+    logits, labels = jnp.zeros((8, 10)), jnp.zeros(8, jnp.int32)
+
+    def unchecked(logits, labels):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(checkify, "debug_check", lambda *args, **kwargs: None)
+            return jaxloss.cross_entropy(logits, labels)
+
+    texts = [jax.jit(f).lower(logits, labels).compile().as_text() for f in (jaxloss.cross_entropy, unchecked)]
+    instructions = [
+        [line.split(", metadata=")[0] for line in str(text).splitlines() if " = " in line] for text in texts
+    ]
+    assert len(instructions[0]) > 10
+    assert instructions[0] == instructions[1]
+
+
+@pytest.mark.parametrize("label", [-1, -100, 10, 300, 2**31 - 1, -(2**31)])
+@pytest.mark.parametrize("loss", [jaxloss.cross_entropy, jaxloss.softmax_focal_loss])
+def test_a_label_out_of_range_gives_nan_in_value_and_gradient(loss, label):
+    logits, labels = jnp.ones((2, 10)), jnp.array([3, label])
+    value, gradient = jax.jit(jax.value_and_grad(loss))(logits, labels)
+    assert np.isnan(value)
+    assert np.isfinite(gradient[0]).all()
+    assert np.isnan(gradient[1]).all()
+    for weight in (jnp.ones(10), jnp.zeros(10)):
+        assert np.isnan(jaxloss.cross_entropy(logits, labels, weight=weight, label_smoothing=0.1))
+    assert np.isfinite(loss(logits, labels, ignore_index=label))
+    assert np.isfinite(loss(logits, labels, where=jnp.array([True, False])))
+
+
+@pytest.mark.parametrize("dtype", [jnp.int8, jnp.uint8, jnp.int16, jnp.uint16, jnp.int32, jnp.uint32])
+def test_every_integer_dtype_holds_class_indices(dtype):
+    logits = jax.random.normal(jax.random.key(0), (4, 300))
+    labels = jnp.array([0, 1, 100, 127], dtype)
+    expected = jaxloss.cross_entropy(logits, labels.astype(jnp.int32))
+    assert jaxloss.cross_entropy(logits, labels) == expected
+    assert jaxloss.cross_entropy(logits, labels, ignore_index=-100) == expected
+
+
+def test_int64_labels_do_not_wrap():
+    with jax.enable_x64(True):
+        assert np.isnan(jaxloss.cross_entropy(jnp.zeros((1, 3)), jnp.array([2**32 + 1], jnp.int64)))
+
+
+def test_options_of_the_wrong_kind_are_refused():
+    x = jnp.ones(3)
+    for wrong in (True, jnp.ones(3), jnp.array(True), 1j):
+        assert "huber_loss: `delta` must" in message(AssertionError, jaxloss.huber_loss, x, x, delta=wrong)
+    for wrong in ("1", None, [1.0]):
+        assert "huber_loss: `delta` must be an array" in message(TypeError, jaxloss.huber_loss, x, x, delta=wrong)
+    for number in (1, 1.0, np.float64(1), np.float32(1), np.int32(1), np.array(1.0), jnp.array(1.0), jnp.array(1)):
+        value = jaxloss.huber_loss(x, 2 * x, delta=number)
+        assert value == 0.5
+        assert value.dtype == jnp.float32
+
+
+def test_options_do_not_raise_the_precision():
+    with jax.enable_x64(True):
+        x = jnp.ones((3, 3), jnp.float32)
+        for option in (np.float64(0.5), jnp.asarray(0.5)):
+            assert jaxloss.huber_loss(x, x, delta=option).dtype == jnp.float32
+            assert jaxloss.binary_cross_entropy_with_logits(x, x, pos_weight=option).dtype == jnp.float32
+            assert jaxloss.triplet_margin_loss(x, x, -x, p=option).dtype == jnp.float32
+        labels = jnp.zeros(3, jnp.int32)
+        assert (
+            jaxloss.cross_entropy(x, labels, weight=jnp.ones(3), label_smoothing=jnp.asarray(0.1)).dtype == jnp.float32
+        )

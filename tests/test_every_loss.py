@@ -1,0 +1,422 @@
+"""What must hold for every row of the table."""
+
+import functools
+import inspect
+
+import chex
+import hypothesis
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.experimental import checkify
+
+import jaxloss
+from tests.cases import TABLE
+from tests.support import BATCH, CASES, FIRST, Case, as_arrays, as_option, assert_close, values_and_gradients
+
+every_case = pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+every_row = pytest.mark.parametrize("case", FIRST, ids=[case.row.name for case in FIRST])
+TOLERANCE = {"float64": 1e-10, "float32": 1e-5}
+
+
+# Numbers
+
+
+@every_case
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_value_and_gradient_agree_with_the_oracle(case, dtype):
+    with jax.enable_x64(dtype == "float64"):
+        arrays = as_arrays(case.draw(), dtype)
+        exact = [np.asarray(array) for array in arrays]
+        values, gradients = values_and_gradients(case, dtype, arrays)
+        for reduction, value in values.items():
+            assert value.dtype == dtype
+            assert_close(value, case.oracle(exact, reduction), TOLERANCE[dtype])
+        for gradient, expected in zip(gradients, case.oracle_gradient(exact), strict=True):
+            assert gradient.dtype == dtype
+            assert_close(gradient, expected, TOLERANCE[dtype])
+
+
+@every_case
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_is_computed_in_float32(case, dtype):
+    arrays = as_arrays(case.draw(), dtype)
+    exact = [np.asarray(array).astype(np.float64) if array.dtype == dtype else np.asarray(array) for array in arrays]
+    values, gradients = values_and_gradients(case, None, arrays)
+    for reduction, value in values.items():
+        assert value.dtype == jnp.float32
+        assert_close(value, case.oracle(exact, reduction), 1e-4)
+    for gradient, expected in zip(gradients, case.oracle_gradient(exact), strict=True):
+        assert gradient.dtype == dtype
+        assert_close(gradient.astype(jnp.float32), expected, float(jnp.finfo(dtype).eps))
+
+
+@every_row
+def test_extreme_inputs_give_what_mathematics_gives(case):
+    assert case.row.extremes
+    for extreme in case.row.extremes:
+        arrays = as_arrays(extreme.args, "float32")
+        options = {name: as_option(value) for name, value in extreme.options.items()}
+
+        def derivatives(pred, rest):
+            loss = functools.partial(case.row.loss, **options)  # noqa: B023
+            gradient = jax.grad(lambda pred: loss(pred, *rest, reduction="sum"))
+            return loss(pred, *rest, reduction="none"), *jax.jvp(gradient, [pred], [jnp.ones_like(pred)])
+
+        value, first, second = jax.jit(derivatives)(arrays[0], arrays[1:])
+        assert_close(value, extreme.expected, 1e-5)
+        assert np.isfinite(first).all(), (extreme, first)
+        assert np.isfinite(second).all(), (extreme, second)
+
+
+@every_case
+def test_forward_mode_equals_reverse_mode_and_second_order_is_right(case):
+    with jax.enable_x64(True):
+        arrays = as_arrays(case.draw(), "float64")
+        pred, rest = arrays[0], arrays[1:]
+        direction = jnp.asarray(np.random.default_rng(1).normal(size=pred.shape))
+
+        def loss(pred):
+            return case.loss()(pred, *rest, reduction="sum")
+
+        @jax.jit
+        def derivatives(pred):
+            gradient = jax.grad(loss)
+            forward = jax.jvp(loss, [pred], [direction])[1]
+            over = jax.jvp(gradient, [pred], [direction])[1]
+            reverse = jax.grad(lambda x: jnp.vdot(gradient(x), direction))(pred)
+            twice = jax.jvp(lambda x: jax.jvp(loss, [x], [direction])[1], [pred], [direction])[1]
+            return gradient(pred), forward, over, reverse, twice
+
+        gradient, forward, over, reverse, twice = derivatives(pred)
+        assert_close(forward, jnp.vdot(gradient, direction), 1e-12)
+        step = 1e-5
+        after, before = derivatives(pred + step * direction)[0], derivatives(pred - step * direction)[0]
+        if not case.row.constant_factor:
+            assert_close(over, (after - before) / (2 * step), 1e-7)
+        assert_close(reverse, over, 1e-12)
+        assert_close(twice, jnp.vdot(over, direction), 1e-12)
+
+
+@every_case
+def test_traced_options_equal_numbers_and_have_gradients(case):
+    with jax.enable_x64(True):
+        arrays = as_arrays(case.draw(), "float64")
+        for name in case.row.traced:
+            value = case.options.get(name, inspect.signature(case.row.loss).parameters[name].default)
+            if value is None or value == float("inf"):
+                continue
+            value = jnp.asarray(value, float)
+            bare = Case(case.row, {key: given for key, given in case.options.items() if key != name}, case.name)
+            loss = jax.jit(jax.value_and_grad(lambda option: bare.loss()(*arrays, **{name: option})))  # noqa: B023
+            traced, gradient = loss(value)
+            assert_close(traced, jax.jit(case.loss())(*arrays), 1e-12)
+            assert np.isfinite(gradient).all()
+            step = 1e-6
+            if (value > step).all() and not case.row.constant_factor:
+                slope = (loss(value + step)[0] - loss(value - step)[0]) / (2 * step)
+                assert_close(gradient.sum(), slope, 1e-6)
+
+
+# Transformations
+
+
+@every_case
+def test_jit_vmap_scan_remat_and_export_change_nothing(case):
+    with jax.enable_x64(True):
+        batches = [as_arrays(case.draw(seed), "float64") for seed in range(3)]
+        stacked = [jnp.stack(arrays) for arrays in zip(*batches, strict=True)]
+
+        def step(*arrays):
+            return jax.value_and_grad(case.loss())(*arrays)
+
+        def scanned(*stacked):
+            return jax.lax.scan(lambda carry, arrays: (carry, step(*arrays)), 0, tuple(stacked))[1]
+
+        def rematerialised(*arrays):
+            return jax.value_and_grad(jax.checkpoint(case.loss()))(*arrays)
+
+        jitted = jax.jit(step)
+        one = jitted(*batches[0])
+        three = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(jitted(*arrays) for arrays in batches))
+        for transformed, expected in (
+            (jax.value_and_grad(case.loss())(*batches[0]) if case in FIRST else one, one),
+            (jax.jit(rematerialised)(*batches[0]), one),
+            (jax.export.export(jitted)(*batches[0]).call(*batches[0]), one),
+            (jax.jit(jax.vmap(step))(*stacked), three),
+            (jax.jit(scanned)(*stacked), three),
+        ):
+            assert_close(transformed[0], expected[0], 1e-12)
+            assert_close(transformed[1], expected[1], 1e-12)
+
+
+@every_row
+def test_numpy_arrays_strict_promotion_and_debug_nans(case):
+    arrays = [np.asarray(array) for array in as_arrays(case.draw(), "float32")]
+    expected = case.loss()(*as_arrays(arrays, "float32"))
+    with jax.numpy_dtype_promotion("strict"), jax.debug_nans(True):
+        step = jax.value_and_grad(case.loss())
+        for value, gradient in (jax.jit(step)(*arrays), jax.jit(step)(*arrays, where=case.mask())):
+            assert np.isfinite(value)
+            assert np.isfinite(gradient).all()
+        assert_close(case.loss()(*arrays), expected, 1e-6)
+
+
+# Masks and reductions
+
+
+@every_case
+@pytest.mark.parametrize("dtype", ["float64", "bfloat16"])
+def test_what_the_mask_hides_counts_for_nothing(case, dtype):
+    with jax.enable_x64(dtype == "float64"):
+        where = case.mask()
+        clean = as_arrays(case.draw(), dtype)
+        exact = [np.asarray(array).astype(np.float64 if array.dtype == dtype else array.dtype) for array in clean]
+        spoilt = [jnp.asarray(array) for array in case.with_garbage(exact, where, dtype)]
+        tolerance = TOLERANCE.get(dtype, 1e-4)
+        values, gradients = values_and_gradients(case, None, spoilt, where)
+        for reduction, value in values.items():
+            assert_close(value, case.oracle(exact, reduction, where), tolerance)
+        for gradient, expected in zip(gradients, case.oracle_gradient(exact, where), strict=True):
+            assert (np.asarray(gradient)[~case.elements(where, gradient.shape)] == 0).all()
+            assert_close(gradient, expected, max(tolerance, float(jnp.finfo(dtype).eps)))
+
+
+@every_case
+def test_nothing_kept_is_zero_with_gradient_zero(case):
+    where = np.zeros(BATCH, bool)
+    values, gradients = values_and_gradients(case, None, case.with_garbage(case.draw(), where, np.float32), where)
+    assert all((np.asarray(value) == 0).all() for value in values.values())
+    assert all((np.asarray(gradient) == 0).all() for gradient in gradients)
+
+
+@every_row
+def test_an_empty_batch_is_zero(case):
+    values, gradients = values_and_gradients(case, None, as_arrays(case.draw(batch=(0,)), "float32"))
+    assert all((np.asarray(value) == 0).all() for value in values.values())
+    assert all(gradient.size == 0 for gradient in gradients)
+
+
+@every_case
+def test_masks_broadcast_as_they_would_by_hand(case):
+    arrays = as_arrays(case.draw(), "float32")
+    masks = [case.mask()[:1], case.mask()[:, :1], case.mask()[0], True, np.bool_(False)]
+    whole = [np.broadcast_to(where, BATCH) for where in masks]
+    loss = jax.jit(lambda *arrays: [case.loss()(*arrays, where=where) for where in masks + whole])
+    assert_close(loss(*arrays)[:5], loss(*arrays)[5:], 1e-7)
+
+
+@every_case
+def test_a_callable_reduction_gets_values_and_weights(case):
+    arrays = as_arrays(case.draw(), "float32")
+
+    def weighted_mean(values, weights):
+        return jnp.sum(values * weights) / jnp.sum(weights)
+
+    pairs = (
+        ("mean", weighted_mean),
+        ("sum", lambda values, weights: jnp.sum(values * weights)),
+        ("mean", jaxloss.reductions.mean),
+        ("none", jaxloss.reductions.none),
+    )
+
+    def reduced(*arrays):
+        loss = case.loss()
+        return [[loss(*arrays, where=where, reduction=one) for one in pair] for pair in pairs for where in masks]
+
+    masks = (None, case.mask())
+    for own, theirs in jax.jit(reduced)(*arrays):
+        assert_close(theirs, own, 1e-6)
+
+
+@every_row
+@hypothesis.given(data=st.data())
+def test_any_shape_axis_mask_and_reduction(case, data):
+    variants = [c for c in CASES if c.row is case.row and not any(np.ndim(v) == 2 for v in c.options.values())]
+    case = data.draw(st.sampled_from(variants))
+    batch = tuple(data.draw(st.lists(st.integers(1, 3), max_size=3)))
+    hypothesis.assume(case.row.name == "dice_loss" or -len(batch) - 1 <= case.options.get("axis", -1) <= len(batch))
+    if case.row.name == "dice_loss":
+        hypothesis.assume(len(batch) >= np.size(case.options.get("axis", [])))
+    where = data.draw(st.none() | st.builds(lambda seed: case.mask(seed, batch), st.integers(0, 99)))
+    reduction = data.draw(st.sampled_from(["mean", "sum", "none", case.row.default_reduction]))
+    arrays = as_arrays(case.draw(data.draw(st.integers(0, 99)), batch), "float32")
+    actual = jax.jit(lambda *arrays: case.loss()(*arrays, where=where, reduction=reduction))(*arrays)
+    exact = [np.asarray(array) for array in arrays]
+    assert_close(actual, case.oracle(exact, reduction, True if where is None else where), 1e-5)
+
+
+# Contracts
+
+
+def refused(case, args, options, message, error: type[Exception] = AssertionError):
+    message = f"(?s){case.row.name}: .*{message}"
+    with pytest.raises(error, match=message):
+        case.row.loss(*args, **options)
+    static = {name: value for name, value in options.items() if not isinstance(value, np.ndarray)}
+    arrays = {name: value for name, value in options.items() if isinstance(value, np.ndarray)}
+    with pytest.raises(error, match=message):
+        jax.jit(lambda args, arrays: case.row.loss(*args, **arrays, **static))(args, arrays)
+
+
+@every_row
+def test_wrong_dtypes_and_shapes_are_refused(case):
+    drawn = [np.asarray(array) for array in as_arrays(case.draw(), "float32")]
+    for position, name in enumerate(case.arguments()):
+        for wrong in (
+            drawn[position].astype(bool),
+            drawn[position].astype(np.complex64),
+            drawn[position].astype(np.int32 if drawn[position].dtype.kind == "f" else np.float32),
+        ):
+            refused(case, [*drawn[:position], wrong, *drawn[position + 1 :]], {}, f"`{name}` must .* got {wrong.dtype}")
+        if position:
+            for wrong in (
+                drawn[position][..., None],
+                drawn[position][:1],
+                drawn[position].sum(0),
+                drawn[position][None],
+            ):
+                message = f"`{name}` must .* got {wrong.dtype} of shape"
+                refused(
+                    case, [*drawn[:position], wrong.astype(drawn[position].dtype), *drawn[position + 1 :]], {}, message
+                )
+        for wrong in (drawn[position].tolist(), None, "text"):
+            with pytest.raises(TypeError, match=f"{case.row.name}: `{name}` must be an array, got"):
+                case.row.loss(*drawn[:position], wrong, *drawn[position + 1 :])
+
+
+@every_row
+def test_wrong_masks_and_reductions_are_refused(case):
+    drawn = [np.asarray(array) for array in as_arrays(case.draw(), "float32")]
+    for where in (
+        np.ones(BATCH, np.float32),
+        np.ones(BATCH, np.int32),
+        np.ones((2, 4), bool),
+        np.ones((*BATCH, 1), bool),
+        np.ones((1, *BATCH), bool),
+    ):
+        refused(case, drawn, {"where": where}, "`where` must be boolean and broadcast to")
+    for reduction in ("avg", None, "Mean", 0):
+        refused(case, drawn, {"reduction": reduction}, "`reduction` must be one of", ValueError)
+    if case.row.default_reduction != "batchmean":
+        refused(case, drawn, {"reduction": "batchmean"}, "`reduction` must be one of", ValueError)
+    with pytest.raises(TypeError, match="positional"):
+        case.row.loss(*drawn, *drawn)
+
+
+@every_row
+def test_the_rows_own_wrong_calls_are_refused(case):
+    for bad in case.row.refuses:
+        refused(case, bad.args, bad.options, bad.message, bad.error)
+
+
+def checked(case, args, options, static):
+    step = jax.value_and_grad(lambda args, options: case.row.loss(*args, **options, **static), allow_int=True)
+    return chex.chexify(jax.jit(step), async_check=False)(args, options)
+
+
+@every_row
+def test_bad_values_are_reported_when_asked_for(case):
+    for bad in case.row.reports:
+        static = {name: value for name, value in bad.options.items() if not isinstance(value, np.ndarray)}
+        traced = {name: value for name, value in bad.options.items() if isinstance(value, np.ndarray)}
+        with pytest.raises(checkify.JaxRuntimeError, match=f"{case.row.name}: {bad.message}"):
+            checked(case, bad.args, traced, static)
+        jax.jit(lambda args, traced: case.row.loss(*args, **traced, **static))(bad.args, traced)  # noqa: B023
+
+
+@every_row
+def test_traced_options_out_of_their_domain_are_reported(case):
+    for bad in case.row.refuses:
+        ((name, value),) = bad.options.items() if len(bad.options) == 1 else (("", None),)
+        if bad.error is ValueError and name in case.row.traced:
+            with pytest.raises(checkify.JaxRuntimeError, match=f"{case.row.name}: `{name}` must be"):
+                checked(case, bad.args, {name: jnp.asarray(value, jnp.float32)}, {})
+
+
+@every_case
+def test_good_values_are_not_reported(case):
+    where = case.mask()
+    clean = as_arrays(case.draw(), "float32")
+    spoilt = [jnp.asarray(array) for array in case.with_garbage(case.draw(), where, np.float32)]
+    loss = case.loss()
+
+    def steps(clean, spoilt):
+        plain = jax.value_and_grad(loss)(*clean)
+        masked = jax.value_and_grad(lambda *arrays: loss(*arrays, where=where))(*spoilt)
+        return plain, masked
+
+    plain, masked = chex.chexify(jax.jit(steps), async_check=False)(clean, spoilt)
+    assert np.isfinite(plain[0])
+    assert np.isfinite(masked[0])
+
+
+@every_row
+def test_bad_values_are_reported_from_inside_transformations(case):
+    if not case.row.reports:
+        pytest.fail("no value contract") if case.row.name not in WITHOUT_VALUE_CONTRACT else None
+        return
+    bad = next(bad for bad in case.row.reports if not bad.options)
+
+    def mapped(*args):
+        return jax.vmap(lambda *args: case.row.loss(*args))(*(jnp.stack([arg, arg]) for arg in args))
+
+    def scanned(*args):
+        return jax.lax.scan(lambda carry, _: (carry, case.row.loss(*args)), 0, None, length=2)
+
+    for transformed in (mapped, scanned, jax.checkpoint(case.row.loss)):
+        error, _ = checkify.checkify(jax.jit(transformed))(*bad.args)
+        with pytest.raises(checkify.JaxRuntimeError, match=f"{case.row.name}: {bad.message}"):
+            error.throw()
+
+
+WITHOUT_VALUE_CONTRACT = {"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "triplet_margin_loss"}
+
+
+def test_every_row_has_bad_values_or_admits_any_value():
+    assert {row.name for row in TABLE if not row.reports} == WITHOUT_VALUE_CONTRACT
+
+
+# The package as a whole
+
+PUBLIC = [
+    getattr(jaxloss, name)
+    for name in jaxloss.__all__
+    if inspect.isfunction(getattr(jaxloss, name)) and name != "weighted_sum"
+]
+ORDER = (  # noqa: SIM905 read as a sentence
+    "from_logits axis beta delta weight pos_weight alpha gamma ignore_index label_smoothing log_target margin p smooth "
+    "eps swap where reduction"
+).split()
+
+
+def test_every_public_loss_has_a_row():
+    assert {loss.__name__ for loss in PUBLIC} == {row.name for row in TABLE}
+    assert len(TABLE) == len({row.name for row in TABLE})
+
+
+@pytest.mark.parametrize("loss", PUBLIC, ids=lambda loss: loss.__name__)
+def test_signatures_are_of_one_form(loss):
+    parameters = inspect.signature(loss).parameters.values()
+    options = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+    arrays = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+    assert arrays in (["pred", "target"], ["anchor", "positive", "negative"])
+    assert len(arrays) + len(options) == len(parameters)
+    assert options == [name for name in ORDER if name in options]
+    assert all(p.annotation is not p.empty for p in parameters)
+    defaults = {p.name: p.default for p in parameters}
+    assert defaults["where"] is None
+    assert defaults["reduction"] == ("batchmean" if loss is jaxloss.kl_div else "mean")
+
+
+@pytest.mark.parametrize("loss", PUBLIC, ids=lambda loss: loss.__name__)
+def test_docstrings_are_complete(loss):
+    text = inspect.getdoc(loss) or ""
+    for part in ("Args:", "Returns:", "Raises:", "PyTorch:", "Reference:", ">>> "):
+        assert part in text
+    for name in inspect.signature(loss).parameters:
+        assert f"\n    {name}: " in text
+    family = getattr(jaxloss, loss.__module__.split(".")[-1])
+    assert getattr(family, loss.__name__) is loss

@@ -1,0 +1,48 @@
+"""Against PyTorch, in float64 and float32. Collected only where torch is installed (the `parity` extra)."""
+
+import inspect
+
+import jax
+import numpy as np
+import pytest
+import torch
+
+from tests.support import CASES, as_arrays, as_option, assert_close, values_and_gradients
+
+IN_TORCH = [case for case in CASES if case.row.torch]
+
+
+def as_torch(value):
+    """Lists of numbers become tensors, as they become arrays in JAX."""
+    array = as_option(value)
+    return value if array is value else torch.tensor(value, dtype=torch.float64)
+
+
+@pytest.mark.filterwarnings("ignore:reduction. 'mean' divides:UserWarning")
+@pytest.mark.parametrize("case", IN_TORCH, ids=[case.name for case in IN_TORCH])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-10), ("float32", 1e-5)])
+def test_value_and_gradient_agree_with_pytorch(case, dtype, tolerance):
+    drawn = [array.astype(dtype) if array.dtype.kind == "f" else array for array in case.draw()]
+    tensors = [torch.tensor(array.astype(np.float64) if array.dtype.kind == "f" else array) for array in drawn]
+    options = {name: as_torch(value) for name, value in case.options.items()}
+    for name, value in options.items():
+        if name in ("weight", "pos_weight") and isinstance(value, float):
+            options[name] = torch.tensor(value, dtype=torch.float64)
+    with jax.enable_x64(dtype == "float64"):
+        values, gradients = values_and_gradients(case, dtype, as_arrays(drawn, dtype))
+        for reduction, value in values.items():
+            theirs = case.row.torch(torch.nn.functional, *tensors, reduction=reduction, **options)
+            assert_close(value, theirs.numpy(), tolerance)
+        for position in case.row.differentiable:
+            tensors[position].requires_grad_()
+        case.row.torch(torch.nn.functional, *tensors, reduction=case.row.default_reduction, **options).backward()
+        for position, gradient in zip(case.row.differentiable, gradients, strict=True):
+            assert_close(gradient, tensors[position].grad.numpy(), tolerance)
+
+
+def test_every_loss_that_pytorch_has_is_compared():
+    ours = {case.row.name for case in CASES}
+    theirs = {name for name in ours if inspect.isfunction(getattr(torch.nn.functional, name, None))}
+    compared = {case.row.name for case in IN_TORCH}
+    # PyTorch's cross_entropy takes class probabilities too.
+    assert compared == theirs | {"soft_target_cross_entropy"}
