@@ -19,9 +19,9 @@ def expand(axis: int, where: Array | None) -> Array | None:
 
 
 def take_class(per_class: Array, index: Array) -> Array:
-    """per_class[index]; NaN, not a neighbour's number, for an index out of range."""
-    in_range = (index >= 0) & (index < per_class.shape[0])
-    return jnp.where(in_range, per_class[jnp.where(in_range, index, 0)], jnp.nan)
+    """per_class[index], without a gather, which an explicitly sharded index would refuse; NaN out of range."""
+    chosen = jax.nn.one_hot(index, per_class.shape[0], dtype=bool)
+    return jnp.sum(jnp.where(chosen, per_class, 0.0), -1) * _nan_unless((index >= 0) & (index < per_class.shape[0]))
 
 
 def weigh(weight: ArrayLike, value: Array) -> Array:
@@ -62,11 +62,15 @@ def logit_margin(logits: Array, index: Array, axis: int) -> Array:
     largest = jax.lax.stop_gradient(others.max(axis))
     largest = jnp.where(largest == -jnp.inf, 0.0, largest)
     total = jnp.sum(jnp.exp(others - jnp.expand_dims(largest, axis)), axis)
-    no_others = total == 0
-    log_total = jnp.where(no_others, -jnp.inf, jnp.log(jnp.where(no_others, 1.0, total)))
+    alone = total == 0
+    log_total = jnp.where(alone, -jnp.inf, jnp.log(jnp.where(alone, 1.0, total)))
     own = jnp.sum(jnp.where(chosen, logits, 0.0), axis)
-    in_range = (index >= 0) & (index < logits.shape[axis])
-    return ((own - largest) - log_total) * jnp.where(in_range, 1.0, jnp.nan)
+    return ((own - largest) - log_total) * _nan_unless((index >= 0) & (index < logits.shape[axis]))
+
+
+def _nan_unless(holds: Array) -> Array:
+    """A factor: NaN spreads to the value and, unlike a NaN put in its place, to the gradient."""
+    return jnp.where(holds, 1.0, jnp.nan)
 
 
 def norm(vectors: Array, p: ArrayLike) -> Array:

@@ -211,10 +211,14 @@ def _boxes(contract: Contract, pred: Any, target: Any, eps: Any, where: Any) -> 
 def _overlap(pred: Array, target: Array, eps: Any) -> _Overlap:
     low, high = jnp.maximum(pred[..., :2], target[..., :2]), jnp.minimum(pred[..., 2:], target[..., 2:])
     hull_low, hull_high = jnp.minimum(pred[..., :2], target[..., :2]), jnp.maximum(pred[..., 2:], target[..., 2:])
-    intersection = jax.nn.relu(high - low).prod(-1)
-    union = (pred[..., 2:] - pred[..., :2]).prod(-1) + (target[..., 2:] - target[..., :2]).prod(-1) - intersection
+    intersection = _area(jax.nn.relu(high - low))
+    union = _area(pred[..., 2:] - pred[..., :2]) + _area(target[..., 2:] - target[..., :2]) - intersection
     hull = hull_high - hull_low
     return _Overlap(divide(intersection, union + eps), union, hull[..., 0], hull[..., 1])
+
+
+def _area(size: Array) -> Array:
+    return size[..., 0] * size[..., 1]
 
 
 def _centre_distance(pred: Array, target: Array, overlap: _Overlap, eps: Any) -> Array:

@@ -81,7 +81,7 @@ def l1_loss(
     pred, target = contract.floats(pred=pred, target=target)
     where = contract.mask(pred.shape, where=where)
     pred, target = fill_hidden(where, 0.0, pred, target)
-    return reduce(jnp.abs(pred - target), where)
+    return reduce(_smooth_l1(pred - target, 0.0), where)
 
 
 def smooth_l1_loss(

@@ -11,16 +11,26 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import jaxloss
-from tests.support import FIRST, as_arrays, assert_close, values_and_gradients
+from tests.support import CASES, FIRST, as_arrays, assert_close, values_and_gradients
 
 BATCH = (16, 4)
+# All but classes on the axis that is sharded, and weights for a batch of another shape.
+SHARDABLE = [
+    case
+    for case in CASES
+    if case.options.get("axis") != 0 and not any(np.ndim(value) == 2 for value in case.options.values())
+]
 every_row = pytest.mark.parametrize("case", FIRST, ids=[case.row.name for case in FIRST])
+
+
+def make_mesh(axis_type):
+    assert jax.device_count() == 8
+    return jax.make_mesh((8,), ("data",), axis_types=(axis_type,))
 
 
 @pytest.fixture(scope="module")
 def mesh():
-    assert jax.device_count() == 8
-    return jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    return make_mesh(jax.sharding.AxisType.Auto)
 
 
 def unequal(case):
@@ -30,9 +40,11 @@ def unequal(case):
     return where
 
 
-@every_row
-def test_jit_on_sharded_arrays_equals_one_device(case, mesh):
-    with jax.enable_x64(True):
+@pytest.mark.parametrize("case", SHARDABLE, ids=[case.name for case in SHARDABLE])
+@pytest.mark.parametrize("axis_type", [jax.sharding.AxisType.Auto, jax.sharding.AxisType.Explicit], ids=str)
+def test_jit_on_sharded_arrays_equals_one_device(case, axis_type):
+    mesh = make_mesh(axis_type)
+    with jax.enable_x64(True), jax.set_mesh(mesh):
         where = unequal(case)
         arrays = [jnp.asarray(array) for array in case.with_garbage(case.draw(batch=BATCH), where, np.float64)]
         sharded = [jax.device_put(array, NamedSharding(mesh, P("data"))) for array in arrays]
@@ -50,24 +62,26 @@ def test_a_masked_mean_inside_shard_map_equals_one_device(case, mesh, check_vma)
     with jax.enable_x64(True):
         where = unequal(case)
         arrays = as_arrays(case.draw(batch=BATCH), "float64")
-        floats = tuple(range(len(case.row.differentiable)))
+        expected_values, expected_gradients = values_and_gradients(case, None, arrays, where)
+        names = {"mean", "sum", case.row.default_reduction}
 
-        for name in ("mean", "sum", case.row.default_reduction):
-            reduction = functools.partial(getattr(jaxloss.reductions, name), axis_name="data")
+        def local(where, *arrays):
+            on_axis = {name: functools.partial(getattr(jaxloss.reductions, name), axis_name="data") for name in names}
+            return {name: case.loss()(*arrays, where=where, reduction=on_axis[name]) for name in names}
 
-            def local(where, *arrays):
-                return case.loss()(*arrays, where=where, reduction=reduction)  # noqa: B023
+        specs = (P("data"),) * (1 + len(arrays))
+        on_mesh = jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=P(), check_vma=check_vma)
 
-            specs = (P("data"),) * (1 + len(arrays))
-            on_mesh = jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=P(), check_vma=check_vma)
-            value, gradient = jax.jit(jax.value_and_grad(on_mesh, argnums=[1 + i for i in floats]))(where, *arrays)
-            one = jax.value_and_grad(
-                lambda *arrays: case.loss()(*arrays, where=where, reduction=name),  # noqa: B023
-                floats,
-            )
-            assert_close(value, one(*arrays)[0], 1e-12)
-            for ours, theirs in zip(gradient, one(*arrays)[1], strict=True):
-                assert_close(ours, theirs, 1e-12)
+        def loss(*arrays):
+            values = on_mesh(where, *arrays)
+            return values[case.row.default_reduction], values
+
+        step = jax.value_and_grad(loss, case.row.differentiable, has_aux=True)
+        (_, values), gradients = jax.jit(step)(*arrays)
+        for name in names:
+            assert_close(values[name], expected_values[name], 1e-12)
+        for gradient, expected in zip(gradients, expected_gradients, strict=True):
+            assert_close(gradient, expected, 1e-12)
 
 
 def test_a_training_step_inside_shard_map_has_the_gradient_of_one_device(mesh):

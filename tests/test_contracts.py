@@ -42,10 +42,10 @@ def test_chex_can_switch_the_assertions_off():
 def test_value_contracts_leave_no_trace_in_compiled_code():
     logits, labels = jnp.zeros((8, 10)), jnp.zeros(8, jnp.int32)
 
-    def unchecked(logits, labels):
+    def unchecked(pred, target):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(checkify, "debug_check", lambda *args, **kwargs: None)
-            return jaxloss.cross_entropy(logits, labels)
+            return jaxloss.cross_entropy(pred, target)
 
     texts = [jax.jit(f).lower(logits, labels).compile().as_text() for f in (jaxloss.cross_entropy, unchecked)]
     instructions = [

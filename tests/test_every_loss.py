@@ -91,13 +91,13 @@ def test_forward_mode_equals_reverse_mode_and_second_order_is_right(case):
             return gradient(pred), forward, over, reverse, twice
 
         gradient, forward, over, reverse, twice = derivatives(pred)
-        assert_close(forward, jnp.vdot(gradient, direction), 1e-12)
+        assert_close(forward, jnp.vdot(gradient, direction), 1e-11)
         step = 1e-5
         after, before = derivatives(pred + step * direction)[0], derivatives(pred - step * direction)[0]
         if not case.row.constant_factor:
             assert_close(over, (after - before) / (2 * step), 1e-7)
-        assert_close(reverse, over, 1e-12)
-        assert_close(twice, jnp.vdot(over, direction), 1e-12)
+        assert_close(reverse, over, 1e-11)
+        assert_close(twice, jnp.vdot(over, direction), 1e-11)
 
 
 @every_case
@@ -265,23 +265,13 @@ def refused(case, args, options, message, error: type[Exception] = AssertionErro
 def test_wrong_dtypes_and_shapes_are_refused(case):
     drawn = [np.asarray(array) for array in as_arrays(case.draw(), "float32")]
     for position, name in enumerate(case.arguments()):
-        for wrong in (
-            drawn[position].astype(bool),
-            drawn[position].astype(np.complex64),
-            drawn[position].astype(np.int32 if drawn[position].dtype.kind == "f" else np.float32),
-        ):
-            refused(case, [*drawn[:position], wrong, *drawn[position + 1 :]], {}, f"`{name}` must .* got {wrong.dtype}")
+        right = drawn[position]
+        wrongs = [right.astype(dtype) for dtype in (bool, np.complex64, np.int32 if right.dtype == "f" else np.float32)]
         if position:
-            for wrong in (
-                drawn[position][..., None],
-                drawn[position][:1],
-                drawn[position].sum(0),
-                drawn[position][None],
-            ):
-                message = f"`{name}` must .* got {wrong.dtype} of shape"
-                refused(
-                    case, [*drawn[:position], wrong.astype(drawn[position].dtype), *drawn[position + 1 :]], {}, message
-                )
+            wrongs += [right[..., None], right[:1], right[0], right[None]]
+        for wrong in wrongs:
+            args = [*drawn[:position], wrong, *drawn[position + 1 :]]
+            refused(case, args, {}, f"`{name}` must .* got {wrong.dtype} of shape")
         for wrong in (drawn[position].tolist(), None, "text"):
             with pytest.raises(TypeError, match=f"{case.row.name}: `{name}` must be an array, got"):
                 case.row.loss(*drawn[:position], wrong, *drawn[position + 1 :])
