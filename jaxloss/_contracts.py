@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import chex
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -57,30 +56,32 @@ class Contract:
         checked = [self.array(name, value) for name, value in arrays.items()]
         shape, first = checked[0].shape, next(iter(arrays))
         for name, array in zip(arrays, checked, strict=True):
-            needed = "" if name == first else f", of shape {shape} as `{first}`"
-            problem = f"{self.function}: `{name}` must be floating{needed}, got {_describe(array)}. "
-            _require(problem + (hint or f"Cast it: {name}.astype(jnp.float32)."), chex.assert_type, array, float)
+            needed, cast = f", of shape {shape} as `{first}`", hint or f"Cast it: {name}.astype(jnp.float32)."
+            if name == first:
+                needed, cast = "", f"Cast it: {name}.astype(jnp.float32)."
+            problem = f"{self.function}: `{name}` must be floating{needed}, got {_describe(array)}."
+            _require(f"{problem} {cast}", chex.assert_type, array, float)
             reshape = f"Reshape it: {name}.reshape({first}.shape)." if array.size == checked[0].size else hint
-            _require(problem + (reshape or "Losses do not broadcast."), chex.assert_shape, array, shape)
+            _require(f"{problem} {reshape or 'Losses do not broadcast.'}", chex.assert_shape, array, shape)
         return tuple(_single_precision(array) for array in checked)
 
     def axis(self, axis: int, ndim: int) -> int:
         """A class axis, counted from the front."""
-        if not isinstance(axis, int) or not -ndim <= axis < ndim:
+        if not isinstance(axis, int | np.integer) or not -ndim <= axis < ndim:
             raise ValueError(f"{self.function}: `axis` must be an axis of `pred`, which has {ndim}, got {axis!r}.")
-        return axis % ndim
+        return int(axis) % ndim
 
     def axes(self, axes: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:
         """Axes to sum over, counted from the front; None is all of them."""
         if axes is None:
             return tuple(range(ndim))
-        checked = tuple(self.axis(axis, ndim) for axis in ([axes] if isinstance(axes, int) else axes))
+        checked = tuple(self.axis(axis, ndim) for axis in ([axes] if isinstance(axes, int | np.integer) else axes))
         if len(set(checked)) < len(checked):
             raise ValueError(f"{self.function}: `axis` must not name an axis twice, got {axes!r}.")
         return checked
 
     def classes(self, axis: int, hint: str = "", **arrays: Any) -> tuple[Array, ...]:
-        """Floating arrays of one shape that has a class axis of at least one class; and that axis, from the front."""
+        """Floating arrays of one shape that has a class axis, with at least one class."""
         first = next(iter(arrays))
         checked = self.floats(hint, **arrays)
         pred = checked[0]
@@ -254,6 +255,5 @@ class Contract:
 
     def check_boxes(self, **arrays: Array) -> None:
         for name, boxes in arrays.items():
-            x1, y1, x2, y2 = jax.numpy.moveaxis(boxes, -1, 0)
-            holds = jnp.all((x1 <= x2) & (y1 <= y2))
+            holds = jnp.all(boxes[..., :2] <= boxes[..., 2:])
             self.check(holds, f"`{name}` must hold boxes (x1, y1, x2, y2) with x1 <= x2 and y1 <= y2.")

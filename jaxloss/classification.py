@@ -55,7 +55,8 @@ def cross_entropy(
     Raises:
         AssertionError: a shape or dtype breaks the contract; float and one-hot targets are refused.
         ValueError: a Python number out of its domain, or an unknown `reduction`.
-        Under `chex.chexify`: an index out of range; `pred` that already are probabilities (the double softmax).
+        JaxRuntimeError: under `chex.chexify`, an index out of range; `pred` that already are probabilities (the double
+            softmax).
 
     PyTorch: `torch.nn.functional.cross_entropy` with class indices, `torch.nn.CrossEntropyLoss`.
 
@@ -120,7 +121,8 @@ def soft_target_cross_entropy(
     Raises:
         AssertionError: a shape or dtype breaks the contract; integer targets are refused.
         ValueError: a Python number out of its domain, or an unknown `reduction`.
-        Under `chex.chexify`: targets that are not distributions; `pred` that already are probabilities.
+        JaxRuntimeError: under `chex.chexify`, targets that are not distributions; `pred` that already are
+            probabilities.
 
     PyTorch: `torch.nn.functional.cross_entropy` with class probabilities.
 
@@ -182,7 +184,8 @@ def binary_cross_entropy_with_logits(
     Raises:
         AssertionError: a shape or dtype breaks the contract; integer and boolean targets are refused.
         ValueError: a Python number out of its domain, or an unknown `reduction`.
-        Under `chex.chexify`: targets outside [0, 1]; the traces of a forgotten sigmoid described above.
+        JaxRuntimeError: under `chex.chexify`, targets outside [0, 1]; the traces of a forgotten sigmoid described
+            above.
 
     PyTorch: `torch.nn.functional.binary_cross_entropy_with_logits`, `torch.nn.BCEWithLogitsLoss`.
 
@@ -235,8 +238,8 @@ def focal_loss(
     Raises:
         AssertionError: a shape or dtype breaks the contract; integer and boolean targets are refused.
         ValueError: a Python number out of its domain, or an unknown `reduction`.
-        Under `chex.chexify`: targets outside [0, 1]; a forgotten sigmoid, as far as it can be seen
-        (`binary_cross_entropy_with_logits`).
+        JaxRuntimeError: under `chex.chexify`, targets outside [0, 1]; a forgotten sigmoid, as far as it can be seen
+            (`binary_cross_entropy_with_logits`).
 
     PyTorch: none.
 
@@ -287,8 +290,8 @@ def sigmoid_focal_loss(
     Raises:
         AssertionError: a shape or dtype breaks the contract; integer and boolean targets are refused.
         ValueError: a Python number out of its domain, or an unknown `reduction`.
-        Under `chex.chexify`: targets outside [0, 1]; a forgotten sigmoid, as far as it can be seen
-        (`binary_cross_entropy_with_logits`).
+        JaxRuntimeError: under `chex.chexify`, targets outside [0, 1]; a forgotten sigmoid, as far as it can be seen
+            (`binary_cross_entropy_with_logits`).
 
     PyTorch: `torchvision.ops.sigmoid_focal_loss`, whose default reduction is "none".
 
@@ -343,7 +346,8 @@ def softmax_focal_loss(
     Raises:
         AssertionError: a shape or dtype breaks the contract; float and one-hot targets are refused.
         ValueError: a Python number out of its domain, or an unknown `reduction`.
-        Under `chex.chexify`: an index out of range; `pred` that already are probabilities (the double softmax).
+        JaxRuntimeError: under `chex.chexify`, an index out of range; `pred` that already are probabilities (the double
+            softmax).
 
     PyTorch: none.
 

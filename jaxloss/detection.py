@@ -41,7 +41,7 @@ def box_iou_loss(
     Raises:
         AssertionError: a shape or dtype breaks the contract.
         ValueError: a Python number `eps` below 0, or an unknown `reduction`.
-        Under `chex.chexify`: boxes with x1 > x2 or y1 > y2.
+        JaxRuntimeError: under `chex.chexify`, boxes with x1 > x2 or y1 > y2.
 
     PyTorch: `1 - torchvision.ops.box_iou` of matching boxes.
 
@@ -83,7 +83,7 @@ def generalized_box_iou_loss(
     Raises:
         AssertionError: a shape or dtype breaks the contract.
         ValueError: a Python number `eps` below 0, or an unknown `reduction`.
-        Under `chex.chexify`: boxes with x1 > x2 or y1 > y2.
+        JaxRuntimeError: under `chex.chexify`, boxes with x1 > x2 or y1 > y2.
 
     PyTorch: `torchvision.ops.generalized_box_iou_loss`, whose default reduction is "none".
 
@@ -127,7 +127,7 @@ def distance_box_iou_loss(
     Raises:
         AssertionError: a shape or dtype breaks the contract.
         ValueError: a Python number `eps` below 0, or an unknown `reduction`.
-        Under `chex.chexify`: boxes with x1 > x2 or y1 > y2.
+        JaxRuntimeError: under `chex.chexify`, boxes with x1 > x2 or y1 > y2.
 
     PyTorch: `torchvision.ops.distance_box_iou_loss`, whose default reduction is "none".
 
@@ -172,7 +172,7 @@ def complete_box_iou_loss(
     Raises:
         AssertionError: a shape or dtype breaks the contract.
         ValueError: a Python number `eps` below 0, or an unknown `reduction`.
-        Under `chex.chexify`: boxes with x1 > x2 or y1 > y2.
+        JaxRuntimeError: under `chex.chexify`, boxes with x1 > x2 or y1 > y2.
 
     PyTorch: `torchvision.ops.complete_box_iou_loss`, whose default reduction is "none".
 

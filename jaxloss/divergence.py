@@ -40,8 +40,8 @@ def kl_div(
     Raises:
         AssertionError: a shape or dtype breaks the contract; integer targets are refused.
         ValueError: unknown `reduction`.
-        Under `chex.chexify`: `pred` above 0 (probabilities or logits in place of log-probabilities), targets outside
-        [0, 1], and, where no mask is given, values that sum to 1 over no choice of axes.
+        JaxRuntimeError: under `chex.chexify`, `pred` above 0 (probabilities or logits in place of log-probabilities),
+            targets outside [0, 1], and, where no mask is given, values that sum to 1 over no choice of axes.
 
     PyTorch: `torch.nn.functional.kl_div`, `torch.nn.KLDivLoss`, whose default reduction is "mean".
 
@@ -66,5 +66,5 @@ def kl_div(
         contract.check_some_distribution("pred", jnp.exp(pred))
         contract.check_some_distribution("target", probabilities)
 
-    log_target_ = target if log_target else jnp.log(jnp.where(target == 0, 1.0, target))
-    return reduce(weigh(probabilities, log_target_ - pred), where)
+    log_probabilities = target if log_target else jnp.log(jnp.where(target == 0, 1.0, target))
+    return reduce(weigh(probabilities, log_probabilities - pred), where)

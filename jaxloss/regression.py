@@ -1,5 +1,7 @@
 """Regression: continuous targets."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -41,10 +43,8 @@ def mse_loss(
     """
     contract = Contract("mse_loss")
     reduce = resolve(contract.function, reduction)
-    pred, target = contract.floats(pred=pred, target=target)
-    where = contract.mask(pred.shape, where=where)
-    pred, target = fill_hidden(where, 0.0, pred, target)
-    return reduce(jnp.square(pred - target), where)
+    error, where = _error(contract, pred, target, where)
+    return reduce(jnp.square(error), where)
 
 
 def l1_loss(
@@ -78,10 +78,8 @@ def l1_loss(
     """
     contract = Contract("l1_loss")
     reduce = resolve(contract.function, reduction)
-    pred, target = contract.floats(pred=pred, target=target)
-    where = contract.mask(pred.shape, where=where)
-    pred, target = fill_hidden(where, 0.0, pred, target)
-    return reduce(_smooth_l1(pred - target, 0.0), where)
+    error, where = _error(contract, pred, target, where)
+    return reduce(_smooth_l1(error, 0.0), where)
 
 
 def smooth_l1_loss(
@@ -120,11 +118,9 @@ def smooth_l1_loss(
     """
     contract = Contract("smooth_l1_loss")
     reduce = resolve(contract.function, reduction)
-    pred, target = contract.floats(pred=pred, target=target)
-    beta = contract.nonnegative(pred.dtype, beta=beta)
-    where = contract.mask(pred.shape, where=where)
-    pred, target = fill_hidden(where, 0.0, pred, target)
-    return reduce(_smooth_l1(pred - target, beta), where)
+    error, where = _error(contract, pred, target, where)
+    beta = contract.nonnegative(error.dtype, beta=beta)
+    return reduce(_smooth_l1(error, beta), where)
 
 
 def huber_loss(
@@ -165,11 +161,17 @@ def huber_loss(
     """
     contract = Contract("huber_loss")
     reduce = resolve(contract.function, reduction)
+    error, where = _error(contract, pred, target, where)
+    delta = contract.positive(error.dtype, delta=delta)
+    return reduce(delta * _smooth_l1(error, delta), where)
+
+
+def _error(contract: Contract, pred: Any, target: Any, where: Any) -> tuple[Array, Array | None]:
+    """What every loss of the error does first; what is masked becomes an error of 0."""
     pred, target = contract.floats(pred=pred, target=target)
-    delta = contract.positive(pred.dtype, delta=delta)
     where = contract.mask(pred.shape, where=where)
     pred, target = fill_hidden(where, 0.0, pred, target)
-    return reduce(delta * _smooth_l1(pred - target, delta), where)
+    return pred - target, where
 
 
 @jax.custom_jvp
