@@ -5,10 +5,12 @@ from jaxloss import (
     composition,
     detection,
     divergence,
+    language_modeling,
     metric_learning,
     reductions,
     regression,
     segmentation,
+    sequence,
 )
 from jaxloss.classification import (
     binary_cross_entropy_with_logits,
@@ -26,9 +28,11 @@ from jaxloss.detection import (
     generalized_box_iou_loss,
 )
 from jaxloss.divergence import kl_div
+from jaxloss.language_modeling import linear_cross_entropy
 from jaxloss.metric_learning import triplet_margin_loss
 from jaxloss.regression import huber_loss, l1_loss, mse_loss, smooth_l1_loss
 from jaxloss.segmentation import dice_loss
+from jaxloss.sequence import ctc_loss
 
 __version__ = "0.1.0"
 
@@ -39,6 +43,7 @@ __all__ = [
     "complete_box_iou_loss",
     "composition",
     "cross_entropy",
+    "ctc_loss",
     "detection",
     "dice_loss",
     "distance_box_iou_loss",
@@ -48,11 +53,14 @@ __all__ = [
     "huber_loss",
     "kl_div",
     "l1_loss",
+    "language_modeling",
+    "linear_cross_entropy",
     "metric_learning",
     "mse_loss",
     "reductions",
     "regression",
     "segmentation",
+    "sequence",
     "sigmoid_focal_loss",
     "smooth_l1_loss",
     "soft_target_cross_entropy",

@@ -111,6 +111,58 @@ class Contract:
         _require(problem, chex.assert_shape, array, ())
         return value
 
+    def class_index(self, classes: int, **options: int) -> int:
+        """An option that is the index of one class, a Python number."""
+        ((name, value),) = options.items()
+        if not isinstance(value, int | np.integer) or not 0 <= value < classes:
+            raise ValueError(f"{self.function}: `{name}` must be a class index in [0, {classes}), got {value!r}.")
+        return int(value)
+
+    def alignment(self, *, pred: Any, target: Any) -> tuple[Array, Array]:
+        """Floats of shape (*batch, time, classes) and integers of shape (*batch, labels)."""
+        (pred,), target = self.floats(pred=pred), self.array("target", target)
+        problem = f"{self.function}: `pred` must be (..., time, classes), got {_describe(pred)}."
+        _require(problem, chex.assert_shape, pred, (..., None, None))
+        _require(problem, chex.assert_axis_dimension_gt, pred, -1, 0)
+        shape = (*pred.shape[:-2], None)
+        problem = (
+            f"{self.function}: `target` must hold integer class indices of shape {(*pred.shape[:-2], 'labels')}, "
+            f"got {_describe(target)}. Pad what was concatenated."
+        )
+        _require(problem, chex.assert_type, target, int)
+        _require(problem, chex.assert_shape, target, shape)
+        return pred, target.astype(jnp.int64 if target.dtype.itemsize == 8 else jnp.int32)
+
+    def lengths(self, shape: tuple[int, ...], longest: int, **options: Any) -> Array:
+        """Integer lengths in [0, longest]; None for the longest."""
+        ((name, value),) = options.items()
+        lengths = self.array(name, jnp.full(shape, longest, jnp.int32) if value is None else value)
+        problem = f"{self.function}: `{name}` must hold integer lengths of shape {shape}, got {_describe(lengths)}."
+        _require(problem, chex.assert_type, lengths, int)
+        _require(problem, chex.assert_shape, lengths, shape)
+        if value is not None:
+            needed = f"lengths in [0, {longest}]"
+            self._check_range(needed, (lengths >= 0) & (lengths <= longest), "", **{name: lengths})
+        return lengths
+
+    def dense(self, *, pred: Any, kernel: Any, bias: Any) -> tuple[Array, Array, Array]:
+        """Features (*batch, features), a kernel (features, classes) and a bias (classes,), 0 if None."""
+        (pred,), (kernel,) = self.floats(pred=pred), self.floats(kernel=kernel)
+        problem = f"{self.function}: `pred` must have the features on its last axis, got {_describe(pred)}."
+        _require(problem, chex.assert_shape, pred, (..., None))
+        problem = (
+            f"{self.function}: `kernel` must be floating, of shape (features, classes) = ({pred.shape[-1]}, classes), "
+            f"got {_describe(kernel)}. PyTorch's is transposed."
+        )
+        _require(problem, chex.assert_shape, kernel, (pred.shape[-1], None))
+        _require(problem, chex.assert_axis_dimension_gt, kernel, 1, 0)
+        (bias,) = self.floats(bias=jnp.zeros(kernel.shape[1:], kernel.dtype) if bias is None else bias)
+        problem = (
+            f"{self.function}: `bias` must have one number a class, shape {kernel.shape[1:]}, got {_describe(bias)}."
+        )
+        _require(problem, chex.assert_shape, bias, kernel.shape[1:])
+        return pred, kernel, bias
+
     def rows(self, size: int | None, meaning: str, **arrays: Any) -> tuple[Array, ...]:
         """Floating arrays of one shape whose last axis holds a row: `size` numbers, or any number if None."""
         checked = self.floats(**arrays)

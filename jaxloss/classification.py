@@ -11,7 +11,7 @@ from jaxloss._contracts import Contract
 from jaxloss._numerics import expand, fill_hidden, logit_margin, power, take_class, weigh
 from jaxloss.reductions import Reduction, resolve
 
-_INDICES = "For class probabilities or one-hot targets use soft_target_cross_entropy."
+INDICES = "For class probabilities or one-hot targets use soft_target_cross_entropy."
 _ONE_HOT = "Turn one-hot targets into indices: target.argmax(axis)."
 _PROBABILITIES = "For integer class indices use cross_entropy."
 _BINARY = (
@@ -69,23 +69,8 @@ def cross_entropy(
     """
     contract = Contract("cross_entropy")
     reduce = resolve(contract.function, reduction)
-    pred, target, axis, keep = _class_logits(contract, pred, target, axis, ignore_index, where, _INDICES)
-    smoothing = contract.fraction(pred.dtype, label_smoothing=label_smoothing)
-
-    values = jax.nn.softplus(-logit_margin(pred, target, axis))
-    if weight is None:
-        if not _is_zero(smoothing):
-            values = _smoothed(smoothing, values, -jax.nn.log_softmax(pred, axis).mean(axis))
-        return reduce(values, keep)
-
-    weight = contract.one_per_class(pred.shape[axis], pred.dtype, weight=weight)
-    weights = take_class(weight, target)
-    if not _is_zero(smoothing):
-        # A class of weight 0 still takes part in the smoothing: its weight is then too small to count in the mean.
-        weights = jnp.where(weights == 0, 2.0**-64, 0.0) + weights
-        spread = weigh(_along(axis, weight, pred.ndim), -jax.nn.log_softmax(pred, axis)).mean(axis)
-        values = _smoothed(smoothing, values, spread / weights)
-    return reduce(values, weights if keep is None else jnp.where(keep, weights, 0.0))
+    pred, target, axis, keep = _class_logits(contract, pred, target, axis, ignore_index, where, INDICES)
+    return reduce(*index_cross_entropy(contract, pred, target, axis, weight, label_smoothing, keep))
 
 
 def soft_target_cross_entropy(
@@ -380,6 +365,28 @@ def binary_logits(contract: Contract, pred: Any, target: Any, where: Any) -> tup
     return pred, target, where
 
 
+def index_cross_entropy(
+    contract: Contract, pred: Array, target: Array, axis: int, weight: Any, label_smoothing: Any, keep: Array | None
+) -> tuple[Array, Array | None]:
+    """The cross-entropy of checked logits and indices, and the weights of its mean."""
+    smoothing = contract.fraction(pred.dtype, label_smoothing=label_smoothing)
+
+    values = jax.nn.softplus(-logit_margin(pred, target, axis))
+    if weight is None:
+        if not _is_zero(smoothing):
+            values = _smoothed(smoothing, values, -jax.nn.log_softmax(pred, axis).mean(axis))
+        return values, keep
+
+    weight = contract.one_per_class(pred.shape[axis], pred.dtype, weight=weight)
+    weights = take_class(weight, target)
+    if not _is_zero(smoothing):
+        # A class of weight 0 still takes part in the smoothing: its weight is then too small to count in the mean.
+        weights = jnp.where(weights == 0, 2.0**-64, 0.0) + weights
+        spread = weigh(_along(axis, weight, pred.ndim), -jax.nn.log_softmax(pred, axis)).mean(axis)
+        values = _smoothed(smoothing, values, spread / weights)
+    return values, weights if keep is None else jnp.where(keep, weights, 0.0)
+
+
 def _class_logits(
     contract: Contract, pred: Any, target: Any, axis: int, ignore_index: Any, where: Any, hint: str
 ) -> tuple[Array, Array, int, Array | None]:
@@ -387,15 +394,21 @@ def _class_logits(
     (pred,) = contract.classes(axis, pred=pred)
     axis = contract.axis(axis, pred.ndim)
     target = contract.class_indices(pred, axis, target, hint)
-    keep = contract.mask(target.shape, where=where)
-    if ignore_index is not None:
-        named = target != contract.index(ignore_index=ignore_index)
-        keep = named if keep is None else keep & named
+    keep = ignored(contract, target, ignore_index, where)
     (target,) = fill_hidden(keep, 0, target)
     (pred,) = fill_hidden(expand(axis, keep), 0.0, pred)
     contract.check_labels(target, pred.shape[axis])
     contract.check_not_softmax(pred, axis, keep)
     return pred, target, axis, keep
+
+
+def ignored(contract: Contract, target: Array, ignore_index: Any, where: Any) -> Array | None:
+    """The mask, less the labels that `ignore_index` names."""
+    keep = contract.mask(target.shape, where=where)
+    if ignore_index is None:
+        return keep
+    named = target != contract.index(ignore_index=ignore_index)
+    return named if keep is None else keep & named
 
 
 def _binary_cross_entropy(pred: Array, target: Array, pos_weight: ArrayLike | None = None) -> Array:

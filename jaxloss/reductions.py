@@ -124,6 +124,11 @@ def resolve(
     return with_weights
 
 
+def is_mean(reduction: Reduction) -> bool:
+    """Whether a reduction is the mean, by name or as the function, on an axis or not."""
+    return getattr(reduction, "func", reduction) in ("mean", mean)
+
+
 def _checked(function: str, values: Any, weights: Any) -> tuple[Array, Array | None]:
     """Values in float32 or better; weights of their shape, booleans or numbers of their dtype."""
     contract = Contract(f"reductions.{function}")

@@ -4,6 +4,7 @@ The oracles are written in NumPy, from the formulas alone, and share no code wit
 that they are given: the tests give them extended precision, and differentiate them by central differences.
 """
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -56,6 +57,10 @@ class Row:
     # (torch.nn.functional, *tensors, reduction, **options), None where PyTorch lacks it.
     torch: Callable[..., Any] | None = None
     default_reduction: str = "mean"
+    # Positions of arrays without batch axes, which no mask hides and no mesh shards.
+    shared: tuple[int, ...] = ()
+    # Whether "mean" does more than to average the unreduced losses.
+    own_mean: bool = False
     # Whether the oracle takes `constant_at`: the arrays at which some factor stands still in the gradient.
     constant_factor: bool = False
     refuses: tuple[Bad, ...] = ()
@@ -277,11 +282,59 @@ def triplet_oracle(anchor, positive, negative, margin=1.0, p=2.0, eps=1e-6, swap
     return np.maximum(distance(anchor, positive) - far + margin, 0)
 
 
+# Sequences
+
+FRAMES, SYMBOLS, LABELS_LONG = 4, 4, 2
+ALIGNMENTS = np.array(list(itertools.product(range(SYMBOLS), repeat=FRAMES)))
+
+
+def draw_sequences(rng: np.random.Generator, batch: tuple[int, ...], options: dict[str, Any]) -> Arrays:
+    labels = [symbol for symbol in range(SYMBOLS) if symbol != options.get("blank", 0)]
+    return 2 * rng.normal(size=(*batch, FRAMES, SYMBOLS)), rng.choice(labels, size=(*batch, LABELS_LONG))
+
+
+def ctc_oracle(pred, target, blank=0, zero_infinity=False):
+    """Over every alignment there is: what it collapses to, and its probability."""
+    collapsed = [[symbol for symbol, _ in itertools.groupby(alignment) if symbol != blank] for alignment in ALIGNMENTS]
+    collapsed = np.array([labels if len(labels) == LABELS_LONG else [-1] * LABELS_LONG for labels in collapsed])
+    log_p = log_softmax(pred)[..., np.arange(FRAMES), ALIGNMENTS].sum(-1)
+    matches = (collapsed == target[..., None, :]).all(-1)
+    values = -np.log(np.where(matches, np.exp(log_p), 0).sum(-1))
+    return values, np.full(values.shape, LABELS_LONG)
+
+
+# Language models
+
+
+def draw_features(rng: np.random.Generator, batch: tuple[int, ...], options: dict[str, Any]) -> Arrays:
+    logits, target = draw_class_logits(rng, batch, options)
+    return rng.normal(size=(*batch, 6)), rng.normal(size=(6, logits.shape[-1])), target
+
+
+def linear_cross_entropy_oracle(pred, kernel, target, bias=None, **options):
+    logits = (pred[..., None] * kernel).sum(-2) + np.asarray(0.0 if bias is None else bias)
+    return cross_entropy_oracle(logits, target, **options)
+
+
 # What torch.nn.functional calls the same thing
 
 
 def torch_classes(nn, pred, target, *, axis=-1, **options):
     return nn.cross_entropy(pred.movedim(axis, min(1, pred.ndim - 1)), target, **options)
+
+
+def torch_ctc(nn, pred, target, **options):
+    time, classes = pred.shape[-2:]
+    batch = pred.reshape(-1, time, classes).shape[0]
+    log_p = pred.log_softmax(-1).reshape(batch, time, classes).movedim(1, 0)
+    lengths = [[time] * batch, [target.shape[-1]] * batch]
+    values = nn.ctc_loss(log_p, target.reshape(batch, -1), *lengths, **options)
+    return values.reshape(pred.shape[:-2]) if options["reduction"] == "none" else values
+
+
+def torch_linear(nn, pred, kernel, target, *, bias=None, **options):
+    logits = pred @ kernel if bias is None else pred @ kernel + bias
+    return torch_classes(nn, logits, target, **options)
 
 
 def torch_soft_targets(nn, pred, target, *, axis=-1, **options):
@@ -600,6 +653,70 @@ TABLE = (
             Extreme(([-INF, 0.0], [1.0, 1.0]), {}, [INF, 0.0]),
             Extreme(([-INF, -1e4], [-INF, 0.0]), {"log_target": True}, [0.0, 1e4]),
         ),
+    ),
+    Row(
+        jaxloss.ctc_loss,
+        draw_sequences,
+        per_example(ctc_oracle),
+        variants=({}, {"blank": 2, "zero_infinity": True}),
+        garbage=((NAN, INF, -INF, 1e30), (-1, 99, 0, 2)),
+        torch=torch_ctc,
+        own_mean=True,
+        refuses=(
+            Bad((FLOATS[0], LABELS), {}, "`pred` must be \\(..., time, classes\\)"),
+            Bad((FLOATS, LABELS.astype(np.float32)), {}, "`target` must hold integer"),
+            Bad((FLOATS, LABELS[None]), {}, "`target` must hold integer class indices of shape \\('labels',\\)"),
+            Bad((FLOATS, LABELS), {"input_lengths": np.ones(1, np.int32)}, "`input_lengths` must hold integer lengths"),
+            Bad((FLOATS, LABELS), {"target_lengths": np.float32(1)}, "`target_lengths` must hold integer lengths"),
+            option("blank", 4, (FLOATS, LABELS + 1)),
+            option("blank", -1, (FLOATS, LABELS + 1)),
+        ),
+        reports=(
+            Bad((FLOATS, LABELS + 4), {}, "`target` must hold class indices in \\[0, 4\\), got values from 4"),
+            Bad((FLOATS, LABELS), {}, "`target` must not hold the blank, 0"),
+            Bad(
+                (FLOATS, LABELS + 1), {"input_lengths": np.int32(4)}, "`input_lengths` must hold lengths in \\[0, 3\\]"
+            ),
+            Bad((FLOATS, LABELS + 1), {"target_lengths": np.int32(-1)}, "`target_lengths` must hold lengths"),
+            Bad((PROBABILITIES, LABELS[:1] + 1), {}, "`pred` must hold logits, got probabilities"),
+        ),
+        extremes=(
+            Extreme(([[1e4, -1e4], [-1e4, 1e4], [1e4, -1e4]], [1]), {}, 0.0),
+            Extreme(([[0.0, -INF], [-INF, 0.0], [0.0, -INF]], [1]), {}, 0.0),
+            Extreme(([[1e4, 0.0], [1e4, 0.0]], [1]), {}, 1e4),
+            Extreme(([[0.0, 0.0]], [1, 1]), {}, INF),
+            Extreme(([[0.0, 0.0]], [1, 1]), {"zero_infinity": True}, 0.0),
+        ),
+    ),
+    Row(
+        jaxloss.linear_cross_entropy,
+        draw_features,
+        per_example(linear_cross_entropy_oracle),
+        variants=(
+            {},
+            {"bias": [0.5, -1.0, 2.0, 0.1], "weight": [0.5, 2.0, 0.0, 1.5], "ignore_index": 1, "label_smoothing": 0.2},
+        ),
+        traced=("bias", "weight", "label_smoothing"),
+        differentiable=(0, 1),
+        shared=(1,),
+        garbage=((NAN, INF, -INF, 1e30), (), (-1, 99, -(2**31))),
+        torch=torch_linear,
+        refuses=(
+            Bad((LOGITS, LOGITS, LABELS), {}, "`kernel` must be floating, of shape .*transposed"),
+            Bad((LOGITS, LOGITS.T, LOGITS), {}, "`target` must hold integer"),
+            Bad((LOGITS, LOGITS.T, LABELS), {"bias": np.ones(5, np.float32)}, "`bias` must have one number a class"),
+            Bad(
+                (LOGITS, LOGITS.T, LABELS), {"weight": np.ones(5, np.float32)}, "`weight` must have one number a class"
+            ),
+            option("label_smoothing", 1.5, (LOGITS, LOGITS.T, LABELS)),
+        ),
+        reports=(
+            Bad(
+                (LOGITS, LOGITS.T, LABELS + 3), {}, "`target` must hold class indices in \\[0, 3\\), got values from 3"
+            ),
+            Bad((LOGITS, LOGITS.T, LABELS - 1), {}, "`target` must hold class indices"),
+        ),
+        extremes=(Extreme(([[1e4, 0.0]], [[1.0, 0.0], [0.0, 1.0]], [1]), {}, [1e4]),),
     ),
     Row(
         jaxloss.triplet_margin_loss,

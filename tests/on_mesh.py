@@ -40,6 +40,10 @@ def unequal(case):
     return where
 
 
+def specs(case):
+    return [P() if position in case.row.shared else P("data") for position in range(len(case.arguments()))]
+
+
 @pytest.mark.parametrize("case", SHARDABLE, ids=[case.name for case in SHARDABLE])
 @pytest.mark.parametrize("axis_type", [jax.sharding.AxisType.Auto, jax.sharding.AxisType.Explicit], ids=str)
 def test_jit_on_sharded_arrays_equals_one_device(case, axis_type):
@@ -47,7 +51,9 @@ def test_jit_on_sharded_arrays_equals_one_device(case, axis_type):
     with jax.enable_x64(True), jax.set_mesh(mesh):
         where = unequal(case)
         arrays = [jnp.asarray(array) for array in case.with_garbage(case.draw(batch=BATCH), where, np.float64)]
-        sharded = [jax.device_put(array, NamedSharding(mesh, P("data"))) for array in arrays]
+        sharded = [
+            jax.device_put(array, NamedSharding(mesh, spec)) for array, spec in zip(arrays, specs(case), strict=True)
+        ]
         expected = values_and_gradients(case, None, arrays, where)
         actual = values_and_gradients(case, None, sharded, jax.device_put(where, NamedSharding(mesh, P("data"))))
         jax.tree.map(functools.partial(assert_close, tolerance=1e-12), actual, expected)
@@ -69,8 +75,9 @@ def test_a_masked_mean_inside_shard_map_equals_one_device(case, mesh, check_vma)
             on_axis = {name: functools.partial(getattr(jaxloss.reductions, name), axis_name="data") for name in names}
             return {name: case.loss()(*arrays, where=where, reduction=on_axis[name]) for name in names}
 
-        specs = (P("data"),) * (1 + len(arrays))
-        on_mesh = jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=P(), check_vma=check_vma)
+        on_mesh = jax.shard_map(
+            local, mesh=mesh, in_specs=(P("data"), *specs(case)), out_specs=P(), check_vma=check_vma
+        )
 
         def loss(*arrays):
             values = on_mesh(where, *arrays)

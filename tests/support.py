@@ -70,6 +70,9 @@ class Case(NamedTuple):
         spoilt = []
         for position, (array, garbage) in enumerate(zip(arrays, self.row.garbage, strict=True)):
             array = array.astype(array.dtype if array.dtype.kind == "i" else dtype)
+            if position in self.row.shared:
+                spoilt.append(array)
+                continue
             hidden = ~self.elements(where, array.shape)
             array[hidden] = np.resize(np.asarray(garbage).astype(array.dtype), hidden.sum() + position)[position:]
             spoilt.append(array)
@@ -77,7 +80,8 @@ class Case(NamedTuple):
 
     def elements(self, where: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """A mask of losses as a mask of the elements of an array."""
-        axis = (self.options.get("axis", -1),) if len(shape) > where.ndim else ()
+        more = len(shape) - where.ndim
+        axis = (self.options.get("axis", -1),) if more == 1 else tuple(range(-more, 0))
         return np.broadcast_to(np.expand_dims(where, axis), shape)
 
     def arguments(self) -> list[str]:
