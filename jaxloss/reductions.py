@@ -112,14 +112,16 @@ _NAMED: dict[str, Callable[..., Array]] = {"mean": mean, "sum": sum, "none": non
 def resolve(
     function: str, reduction: Reduction, names: Sequence[str] = ("mean", "sum", "none")
 ) -> Callable[..., Array]:
-    """How a name becomes a reduction; a callable is taken as it is and always gets weights."""
+    """How a name becomes a reduction; a callable always gets weights, and 0 for what they hide."""
     if isinstance(reduction, str) and reduction in names:
         return _NAMED[reduction]
     if not callable(reduction):
         raise ValueError(f"{function}: `reduction` must be one of {', '.join(names)} or a callable, got {reduction!r}.")
 
     def with_weights(values: Array, weights: Array | None) -> Array:
-        return reduction(values, jnp.ones(values.shape, bool) if weights is None else weights)
+        if weights is None:
+            return reduction(values, jnp.ones(values.shape, bool))
+        return reduction(jnp.where(weights == jnp.zeros((), weights.dtype), 0.0, values), weights)
 
     return with_weights
 

@@ -234,6 +234,18 @@ def test_a_callable_reduction_gets_values_and_weights(case):
 
 
 @every_row
+def test_a_callable_reduction_gets_zero_for_what_the_mask_hides(case):
+    where = case.mask()
+    spoilt = case.with_garbage(case.draw(), where, np.float32)
+    values, weights = case.loss()(*spoilt, where=where, reduction=lambda values, weights: (values, weights))
+    np.testing.assert_array_equal(values, case.loss()(*spoilt, where=where, reduction="none"))
+    assert weights.shape == values.shape
+    if values.shape == where.shape:
+        np.testing.assert_array_equal(weights, where)
+        assert (np.asarray(values)[~where] == 0).all()
+
+
+@every_row
 @hypothesis.given(data=st.data())
 def test_any_shape_axis_mask_and_reduction(case, data):
     variants = [c for c in CASES if c.row is case.row and not any(np.ndim(v) == 2 for v in c.options.values())]
