@@ -140,10 +140,7 @@ class Contract:
         problem = f"{self.function}: `{name}` must hold integer lengths of shape {shape}, got {_describe(lengths)}."
         _require(problem, chex.assert_type, lengths, int)
         _require(problem, chex.assert_shape, lengths, shape)
-        if value is not None:
-            needed = f"lengths in [0, {longest}]"
-            self._check_range(needed, (lengths >= 0) & (lengths <= longest), "", **{name: lengths})
-        return lengths
+        return lengths.astype(jnp.int64 if lengths.dtype.itemsize == 8 else jnp.int32)
 
     def dense(self, *, pred: Any, kernel: Any, bias: Any) -> tuple[Array, Array, Array]:
         """Features (*batch, features), a kernel (features, classes) and a bias (classes,), 0 if None."""
@@ -247,6 +244,12 @@ class Contract:
 
     def check_labels(self, target: Array, classes: int) -> None:
         self._check_range(f"class indices in [0, {classes})", (target >= 0) & (target < classes), "", target=target)
+
+    def check_lengths(self, longest: int, **arrays: Array) -> None:
+        for name, lengths in arrays.items():
+            self._check_range(
+                f"lengths in [0, {longest}]", (lengths >= 0) & (lengths <= longest), "", **{name: lengths}
+            )
 
     def check_probabilities(self, hint: str = "", **arrays: Array) -> None:
         for name, array in arrays.items():

@@ -70,9 +70,11 @@ def ctc_loss(
     target_lengths = contract.lengths(batch, labels, target_lengths=target_lengths)
     where = contract.mask(batch, where=where)
 
-    frames, places = jnp.arange(time) < input_lengths[..., None], jnp.arange(labels) < target_lengths[..., None]
-    if where is not None:
-        frames, places = frames & where[..., None], places & where[..., None]
+    input_lengths, target_lengths = fill_hidden(where, 0, input_lengths, target_lengths)
+    contract.check_lengths(time, input_lengths=input_lengths)
+    contract.check_lengths(labels, target_lengths=target_lengths)
+    frames = jnp.arange(time, dtype=input_lengths.dtype) < input_lengths[..., None]
+    places = jnp.arange(labels, dtype=target_lengths.dtype) < target_lengths[..., None]
     (pred,) = fill_hidden(frames[..., None], 0.0, pred)
     # What lies beyond a target's end is harmless, once it is a label: no path that counts goes through it.
     (target,) = fill_hidden(places, 1 if blank == 0 else 0, target)
@@ -85,8 +87,6 @@ def ctc_loss(
     values = jnp.where(too_short, 0.0 if zero_infinity else jnp.inf, values)
     valid = (target >= 0) & (target < pred.shape[-1]) & (target != blank)
     in_range = (input_lengths >= 0) & (input_lengths <= time) & (target_lengths >= 0) & (target_lengths <= labels)
-    if where is not None:
-        in_range = in_range | ~where
     values = values * nan_unless(valid.all(-1) & in_range)
     if is_mean(reduction):
         values = values / jnp.maximum(target_lengths, 1).astype(values.dtype)
@@ -114,5 +114,5 @@ def _log_likelihood(pred: Array, target: Array, frames: Array, target_lengths: A
     start = jnp.where(jnp.arange(states.shape[-1]) == 0, jnp.zeros(states.shape, pred.dtype), _IMPOSSIBLE)
     log_alpha, _ = jax.lax.scan(step, start, (emissions, jnp.moveaxis(frames, -1, 0)))
     # It ends in the last blank or the last label.
-    ends = jnp.arange(states.shape[-1]) - 2 * target_lengths[..., None]
+    ends = jnp.arange(states.shape[-1], dtype=target_lengths.dtype) - 2 * target_lengths[..., None]
     return jax.nn.logsumexp(jnp.where((ends == 0) | (ends == -1), log_alpha, _IMPOSSIBLE), -1)

@@ -198,7 +198,7 @@ def test_nothing_kept_is_zero_with_gradient_zero(case):
 def test_an_empty_batch_is_zero(case):
     values, gradients = values_and_gradients(case, None, as_arrays(case.draw(batch=(0,)), "float32"))
     assert all((np.asarray(value) == 0).all() for value in values.values())
-    assert all(gradient.size == 0 for gradient in gradients)
+    assert all((np.asarray(gradient) == 0).all() for gradient in gradients)
 
 
 @every_case
@@ -218,7 +218,7 @@ def test_a_callable_reduction_gets_values_and_weights(case):
         return jnp.sum(values * weights) / jnp.sum(weights)
 
     pairs = (
-        ("sum" if case.row.own_mean else "mean", jaxloss.reductions.sum if case.row.own_mean else weighted_mean),
+        ("mean", jaxloss.reductions.mean if case.row.own_mean else weighted_mean),
         ("sum", lambda values, weights: jnp.sum(values * weights)),
         ("mean", jaxloss.reductions.mean),
         ("none", jaxloss.reductions.none),
