@@ -95,13 +95,13 @@ def ctc_loss(
 
 def _log_likelihood(pred: Array, target: Array, frames: Array, target_lengths: Array, blank: int) -> Array:
     """The forward recursion over the states blank, y_1, blank, y_2, ..., blank; missing frames change nothing."""
-    labels = target.shape[-1]
-    states = jnp.full((*target.shape[:-1], 2 * labels + 1), blank, target.dtype).at[..., 1::2].set(target)
+    states = _between(blank, target)
     log_p = jnp.maximum(jax.nn.log_softmax(pred), _IMPOSSIBLE)
     index = jnp.clip(states, 0, pred.shape[-1] - 1)
     emissions = jnp.moveaxis(jnp.take_along_axis(log_p, index[..., None, :], -1), -2, 0)
     # A blank between two labels may be skipped unless they are equal.
-    may_skip = jnp.zeros(states.shape, bool).at[..., 3::2].set(target[..., 1:] != target[..., :-1])
+    repeats = jnp.concatenate([jnp.ones_like(target[..., :1], bool), target[..., 1:] == target[..., :-1]], -1)
+    may_skip = _between(False, ~repeats)
 
     def step(log_alpha: Array, frame: tuple[Array, Array]) -> tuple[Array, None]:
         emission, is_there = frame
@@ -111,8 +111,16 @@ def _log_likelihood(pred: Array, target: Array, frames: Array, target_lengths: A
         paths = jax.nn.logsumexp(jnp.stack([log_alpha, moved, skipped]), 0) + emission
         return jnp.where(is_there[..., None], jnp.maximum(paths, _IMPOSSIBLE), log_alpha), None
 
-    start = jnp.where(jnp.arange(states.shape[-1]) == 0, jnp.zeros(states.shape, pred.dtype), _IMPOSSIBLE)
+    # Made of the data, so that it varies over a mesh as the data does.
+    start = jnp.where(jnp.arange(states.shape[-1]) == 0, 0.0, _IMPOSSIBLE) + (0 * states).astype(pred.dtype)
     log_alpha, _ = jax.lax.scan(step, start, (emissions, jnp.moveaxis(frames, -1, 0)))
     # It ends in the last blank or the last label.
     ends = jnp.arange(states.shape[-1], dtype=target_lengths.dtype) - 2 * target_lengths[..., None]
     return jax.nn.logsumexp(jnp.where((ends == 0) | (ends == -1), log_alpha, _IMPOSSIBLE), -1)
+
+
+def _between(blank: int, labels: Array) -> Array:
+    """blank, label, blank, label, ..., blank, along the last axis."""
+    rest = [(0, 0)] * (labels.ndim - 1)
+    pairs = jnp.pad(labels[..., None], [*rest, (0, 0), (0, 1)], constant_values=blank)
+    return jnp.pad(pairs.reshape(*labels.shape[:-1], 2 * labels.shape[-1]), [*rest, (1, 0)], constant_values=blank)
