@@ -5,7 +5,7 @@ import inspect
 import jax
 import numpy as np
 import pytest
-import torch
+import torch  # pyright: ignore[reportMissingImports] an extra of its own
 
 from tests.support import CASES, as_arrays, as_option, assert_close, values_and_gradients
 
