@@ -1,5 +1,6 @@
 """Margins: a score shall lie beyond a margin, on the right side of it, above another score."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -353,8 +354,7 @@ def multilabel_margin_loss(
     # A hinge that is closed stops a gradient, NaN too: the scores are spoilt before it.
     valid = nan_unless(jnp.all(~listed | ((target >= 0) & (target < classes)), -1))
     pred = pred * jnp.expand_dims(valid, -1)
-    times = jnp.sum(one_hot(jnp.where(listed, target, -1), classes, -1), -2, dtype=jnp.int32)
-    return reduce(_label_hinges(pred, times.astype(pred.dtype)) / classes * valid, where)
+    return reduce(_label_hinges(pred, jnp.where(listed, target, -1)) / classes * valid, where)
 
 
 def multilabel_soft_margin_loss(
@@ -426,25 +426,64 @@ def _signed(
 
 
 @jax.custom_jvp
-def _label_hinges(pred: Array, times: Array) -> Array:
-    """sum_k sum_j times_k max(0, 1 - x_k + x_j) over the classes k that are listed and the classes j that are not."""
-    own, other, gap = _label_pairs(pred, times)
-    return jnp.sum(jnp.where(other, own * jax.nn.relu(jnp.where(other & (own > 0), gap, 0.0)), 0.0), (-2, -1))
+def _label_hinges(pred: Array, labels: Array) -> Array:
+    """sum_k sum_j max(0, 1 - x_k + x_j) over the listed labels k and the classes j that are not listed; -1 is none."""
+
+    def of_label(pairs: Array, gap: Array, own: Array) -> Array:
+        return jnp.sum(jax.nn.relu(jnp.where(pairs, gap, 0.0)), -1)
+
+    return _sum_over_labels(of_label, pred, labels)
 
 
 @_label_hinges.defjvp
 def _label_hinges_jvp(primals, tangents):
-    # Value and slope are each a sum over pairs of one expression of the inputs, so XLA keeps no array of pairs.
-    own, other, gap = _label_pairs(*primals)
-    open_pairs = jnp.where(other & (gap > 0), own, 0.0)
-    slope = jnp.sum(open_pairs, -2) - jnp.sum(open_pairs, -1)
+    # A loop of unknown length has no reverse mode. The slope is a sum over labels too.
+    def of_label(pairs, gap, own):
+        opened = (pairs & (gap > 0)).astype(gap.dtype)
+        return opened - own * jnp.sum(opened, -1, keepdims=True)
+
+    slope = _sum_over_labels(of_label, jax.lax.stop_gradient(primals[0]), primals[1])
     return _label_hinges(*primals), jnp.sum(slope * tangents[0], -1)
 
 
-def _label_pairs(pred: Array, times: Array) -> tuple[Array, Array, Array]:
-    """Of labels k and classes j on the last two axes: how often k is listed, whether j is not, and 1 - x_k + x_j."""
-    gap = 1 + (jnp.expand_dims(pred, -2) - jnp.expand_dims(pred, -1))
-    return jnp.expand_dims(times, -1), jnp.expand_dims(times == 0, -2), gap
+def _sum_over_labels(of_label: Callable[[Array, Array, Array], Array], pred: Array, labels: Array) -> Array:
+    """The sum of of_label(pairs, gap, own) over the places of the lists, as many as the longest list has.
+
+    For the label k of a place and every class j: whether j is not listed, 1 - x_k + x_j, and whether j is k. All pairs
+    of classes at once would take memory that grows with their square.
+    """
+
+    @jax.custom_batching.custom_vmap
+    def total(pred: Array, labels: Array) -> Array:
+        classes = pred.shape[-1]
+        place = jax.lax.broadcasted_iota(jnp.int32, labels.shape, labels.ndim - 1)
+        longest = jnp.max(jnp.where(labels >= 0, place + 1, 0), initial=0)
+
+        def label_at(step: ArrayLike) -> Array:
+            return jnp.max(jnp.where(place == step, labels, -1), -1)
+
+        def seen(step: ArrayLike) -> Array:
+            return one_hot(label_at(step), classes, -1)
+
+        def term(step: ArrayLike) -> Array:
+            label = label_at(step)
+            own = one_hot(label, classes, -1)
+            gap = 1 + (pred - jnp.sum(jnp.where(own, pred, 0.0), -1, keepdims=True))
+            return of_label(~listed & jnp.expand_dims(label >= 0, -1), gap, own.astype(pred.dtype))
+
+        listed = jax.lax.fori_loop(1, longest, lambda step, so_far: so_far | seen(step), seen(0))
+        return jax.lax.fori_loop(1, longest, lambda step, total: total + term(step), term(0))
+
+    # Any axis in front is one more of examples. JAX's own rule gives each example a length, which checkify refuses.
+    @total.def_vmap
+    def _(size: int, batched: list[bool], *arrays: Array) -> tuple[Array, bool]:
+        whole = (
+            array if has_axis else jnp.broadcast_to(array, (size, *array.shape))
+            for array, has_axis in zip(arrays, batched, strict=True)
+        )
+        return total(*whole), True
+
+    return total(pred, labels)
 
 
 def _positive_part(value: Array) -> Array:

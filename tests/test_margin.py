@@ -126,6 +126,31 @@ def test_a_listed_label_out_of_range_gives_nan_in_value_and_gradient(target):
     assert np.isnan(gradient[1]).all()
 
 
+def test_lists_keep_their_transformations_though_their_length_is_data():
+    pred = jax.random.normal(jax.random.key(0), (3, 2, 5))
+    target = jnp.array([[0, -1, 1, 1, 1], [4, 3, 2, -1, 0]])
+
+    def loss(pred, target=target):
+        return jaxloss.multilabel_margin_loss(pred, target, reduction="sum")
+
+    by_hand = jnp.stack([loss(one) for one in pred])
+    np.testing.assert_allclose(jax.vmap(loss)(pred), by_hand, rtol=1e-6)
+    np.testing.assert_allclose(jax.vmap(jax.vmap(loss, (0, None)), (1, 0), 1)(pred, target).sum(1), by_hand, rtol=1e-6)
+    one_of_each = jnp.stack([loss(pred[0, 0], row) for row in target])
+    np.testing.assert_allclose(jax.vmap(loss, (None, 0))(pred[0, 0], target), one_of_each, rtol=1e-6)
+    np.testing.assert_allclose(jax.jacfwd(loss)(pred[0]), jax.grad(loss)(pred[0]), rtol=1e-6)
+    for hessian in (jax.hessian, lambda f: jax.jacrev(jax.jacrev(f))):
+        assert (jax.vmap(hessian(loss))(pred) == 0).all()
+
+
+def test_lists_take_no_memory_for_pairs_of_classes():
+    pred, target = jnp.zeros((8, 500)), jnp.full((8, 500), -1).at[:, :2].set(jnp.arange(2))
+    step = jax.jit(jax.vmap(jax.value_and_grad(jaxloss.multilabel_margin_loss)))
+    memory = step.lower(pred, target).compile().memory_analysis()
+    assert memory is not None
+    assert memory.temp_size_in_bytes < 30 * pred.nbytes
+
+
 def test_one_loss_an_example_for_many_labels():
     logits, target = jnp.stack([SCORES, -SCORES]), jnp.array([[1.0, 0.0, 1.0, 0.5]] * 2)
     elements = jaxloss.binary_cross_entropy_with_logits(logits, target, reduction="none")
