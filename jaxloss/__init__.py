@@ -6,6 +6,7 @@ from jaxloss import (
     detection,
     divergence,
     language_modeling,
+    margin,
     metric_learning,
     reductions,
     regression,
@@ -29,6 +30,16 @@ from jaxloss.detection import (
 )
 from jaxloss.divergence import kl_div
 from jaxloss.language_modeling import linear_cross_entropy
+from jaxloss.margin import (
+    hinge_embedding_loss,
+    hinge_loss,
+    margin_ranking_loss,
+    multi_margin_loss,
+    multilabel_margin_loss,
+    multilabel_soft_margin_loss,
+    soft_margin_loss,
+    squared_hinge_loss,
+)
 from jaxloss.metric_learning import triplet_margin_loss
 from jaxloss.regression import huber_loss, l1_loss, mse_loss, smooth_l1_loss
 from jaxloss.segmentation import dice_loss
@@ -50,21 +61,30 @@ __all__ = [
     "divergence",
     "focal_loss",
     "generalized_box_iou_loss",
+    "hinge_embedding_loss",
+    "hinge_loss",
     "huber_loss",
     "kl_div",
     "l1_loss",
     "language_modeling",
     "linear_cross_entropy",
+    "margin",
+    "margin_ranking_loss",
     "metric_learning",
     "mse_loss",
+    "multi_margin_loss",
+    "multilabel_margin_loss",
+    "multilabel_soft_margin_loss",
     "reductions",
     "regression",
     "segmentation",
     "sequence",
     "sigmoid_focal_loss",
     "smooth_l1_loss",
+    "soft_margin_loss",
     "soft_target_cross_entropy",
     "softmax_focal_loss",
+    "squared_hinge_loss",
     "triplet_margin_loss",
     "weighted_sum",
 ]

@@ -92,11 +92,16 @@ class Contract:
 
     def class_indices(self, pred: Array, axis: int, target: Any, hint: str = "") -> Array:
         """Integer class indices of pred's shape without the class axis; returned signed, so that no index wraps."""
+        return self._indices(pred.shape[:axis] + pred.shape[axis + 1 :], "class indices", target, hint)
+
+    def label_lists(self, pred: Array, target: Any, hint: str = "") -> Array:
+        """For each row of classes a list of class indices, of pred's shape; returned signed, so that no index wraps."""
+        return self._indices(pred.shape, "lists of class indices", target, hint)
+
+    def _indices(self, shape: tuple[int, ...], meaning: str, target: Any, hint: str) -> Array:
         target = self.array("target", target)
-        shape = pred.shape[:axis] + pred.shape[axis + 1 :]
         problem = (
-            f"{self.function}: `target` must hold integer class indices of shape {shape}, got {_describe(target)}. "
-            f"{hint}"
+            f"{self.function}: `target` must hold integer {meaning} of shape {shape}, got {_describe(target)}. {hint}"
         )
         _require(problem, chex.assert_type, target, int)
         _require(problem, chex.assert_shape, target, shape)
@@ -202,6 +207,14 @@ class Contract:
         _require(problem, chex.assert_shape, array, (classes,))
         return self.factor((classes,), dtype, **options)
 
+    def one_of(self, choices: Sequence[int], **options: Any) -> int:
+        """An option that is one of a few Python integers, each of them another formula."""
+        ((name, value),) = options.items()
+        if not isinstance(value, numbers.Real) or isinstance(value, bool) or value not in choices:
+            named = " or ".join(map(str, choices))
+            raise ValueError(f"{self.function}: `{name}` must be the Python integer {named}, got {value!r}.")
+        return choices[choices.index(value)]
+
     def _numeric(self, name: str, value: Any, hint: str = "") -> Array:
         array = self.array(name, value)
         problem = f"{self.function}: `{name}` must hold numbers, got {_describe(array)}. {hint}".rstrip()
@@ -242,8 +255,17 @@ class Contract:
         """A value contract; the arrays `values` are put into the message."""
         checkify.debug_check(jnp.asarray(holds), f"{self.function}: {message}", **values)
 
-    def check_labels(self, target: Array, classes: int) -> None:
-        self._check_range(f"class indices in [0, {classes})", (target >= 0) & (target < classes), "", target=target)
+    def check_labels(self, target: Array, classes: int, hint: str = "") -> None:
+        self._check_range(f"class indices in [0, {classes})", (target >= 0) & (target < classes), hint, target=target)
+
+    def check_signs(self, target: Array) -> None:
+        if target.size:
+            signs = jnp.abs(target) == 1
+            self.check(
+                jnp.all(signs),
+                "`target` must hold -1 or 1, got {wrong}. From 0 and 1: 2 * target - 1.",
+                wrong=jnp.max(jnp.where(signs, -jnp.inf, target)),
+            )
 
     def check_lengths(self, longest: int, **arrays: Array) -> None:
         for name, lengths in arrays.items():

@@ -18,6 +18,14 @@ def expand(axis: int, where: Array | None) -> Array | None:
     return None if where is None else jnp.expand_dims(where, axis)
 
 
+def one_hot(index: Array, classes: int, axis: int) -> Array:
+    """Booleans, True at the class `index` on a new axis; nowhere if it is out of range."""
+    index = jnp.expand_dims(index, axis)
+    axis %= index.ndim
+    shape = (*index.shape[:axis], classes, *index.shape[axis + 1 :])
+    return jax.lax.broadcasted_iota(index.dtype, shape, axis) == index
+
+
 def take_class(per_class: Array, index: Array) -> Array:
     """per_class[index], without a gather, which an explicitly sharded index would refuse; NaN out of range."""
     chosen = jax.nn.one_hot(index, per_class.shape[0], dtype=bool)
@@ -27,6 +35,12 @@ def take_class(per_class: Array, index: Array) -> Array:
 def weigh(weight: ArrayLike, value: Array) -> Array:
     """weight * value, where a weight of zero silences an infinite or undefined value."""
     return jnp.where((weight == 0) & ~jnp.isfinite(value), 0.0, value) * weight
+
+
+def binary_cross_entropy(logits: Array, target: Array, pos_weight: ArrayLike | None = None) -> Array:
+    """-(p y log sigmoid(x) + (1 - y) log(1 - sigmoid(x))); an infinite logit on the right side costs 0."""
+    positive = target if pos_weight is None else target * pos_weight
+    return weigh(positive, jax.nn.softplus(-logits)) + weigh(1 - target, jax.nn.softplus(logits))
 
 
 def divide(numerator: Array, denominator: Array) -> Array:
@@ -57,7 +71,7 @@ def logit_margin(logits: Array, index: Array, axis: int) -> Array:
     Neither p_y nor 1 - p_y is formed by a subtraction, so both keep their digits. An index out of range is NaN, in
     value and in gradient.
     """
-    chosen = jax.lax.broadcasted_iota(index.dtype, logits.shape, axis) == jnp.expand_dims(index, axis)
+    chosen = one_hot(index, logits.shape[axis], axis)
     others = jnp.where(chosen, -jnp.inf, logits)
     largest = jax.lax.stop_gradient(others.max(axis))
     largest = jnp.where(largest == -jnp.inf, 0.0, largest)

@@ -8,7 +8,7 @@ from jax import Array
 from jaxtyping import ArrayLike, Bool, Float, Int
 
 from jaxloss._contracts import Contract
-from jaxloss._numerics import expand, fill_hidden, logit_margin, power, take_class, weigh
+from jaxloss._numerics import binary_cross_entropy, expand, fill_hidden, logit_margin, power, take_class, weigh
 from jaxloss.reductions import Reduction, resolve
 
 INDICES = "For class probabilities or one-hot targets use soft_target_cross_entropy."
@@ -185,7 +185,7 @@ def binary_cross_entropy_with_logits(
     pred, target, where = binary_logits(contract, pred, target, where)
     if pos_weight is not None:
         pos_weight = _factor(contract, pred, where, pos_weight=pos_weight)
-    values = _binary_cross_entropy(pred, target, pos_weight)
+    values = binary_cross_entropy(pred, target, pos_weight)
     if weight is not None:
         values = weigh(_factor(contract, pred, where, weight=weight), values)
     return reduce(values, where)
@@ -239,7 +239,7 @@ def focal_loss(
     target = jax.lax.stop_gradient(target)
     gamma = contract.nonnegative(pred.dtype, gamma=gamma)
     alpha = _factor(contract, pred, where, alpha=alpha)
-    bce = _binary_cross_entropy(pred, target)
+    bce = binary_cross_entropy(pred, target)
     return reduce(alpha * _modulation(pred, target, -jnp.expm1(-bce), gamma) * bce, where)
 
 
@@ -291,7 +291,7 @@ def sigmoid_focal_loss(
     target = jax.lax.stop_gradient(target)
     gamma = contract.nonnegative(pred.dtype, gamma=gamma)
     miss = target * jax.nn.sigmoid(-pred) + (1 - target) * jax.nn.sigmoid(pred)
-    values = _modulation(pred, target, miss, gamma) * _binary_cross_entropy(pred, target)
+    values = _modulation(pred, target, miss, gamma) * binary_cross_entropy(pred, target)
     if alpha is not None:
         balance = contract.fraction(pred.dtype, alpha=alpha)
         values = (balance * target + (1 - balance) * (1 - target)) * values
@@ -409,11 +409,6 @@ def ignored(contract: Contract, target: Array, ignore_index: Any, where: Any) ->
         return keep
     named = target != contract.index(ignore_index=ignore_index)
     return named if keep is None else keep & named
-
-
-def _binary_cross_entropy(pred: Array, target: Array, pos_weight: ArrayLike | None = None) -> Array:
-    positive = target if pos_weight is None else target * pos_weight
-    return weigh(positive, jax.nn.softplus(-pred)) + weigh(1 - target, jax.nn.softplus(pred))
 
 
 def _modulation(pred: Array, target: Array, miss: Array, gamma: ArrayLike) -> Array:

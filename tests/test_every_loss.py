@@ -404,7 +404,12 @@ def test_signatures_are_of_one_form(loss):
     parameters = inspect.signature(loss).parameters.values()
     options = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
     arrays = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
-    assert arrays in (["pred", "target"], ["anchor", "positive", "negative"], ["pred", "kernel", "target"])
+    assert arrays in (
+        ["pred", "target"],
+        ["pred", "kernel", "target"],
+        ["input1", "input2", "target"],
+        ["anchor", "positive", "negative"],
+    )
     assert len(arrays) + len(options) == len(parameters)
     assert options == [name for name in ORDER if name in options]
     assert all(p.annotation is not p.empty for p in parameters)

@@ -1,0 +1,446 @@
+"""Margins: a score shall lie beyond a margin, on the right side of it, above another score."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import ArrayLike, Bool, Float, Int
+
+from jaxloss._contracts import Contract
+from jaxloss._numerics import binary_cross_entropy, expand, fill_hidden, nan_unless, one_hot, take_class, weigh
+from jaxloss.reductions import Reduction, resolve
+
+_SIGNS = "Targets are floats, -1 or 1: target.astype(jnp.float32); from 0 and 1: 2.0 * target - 1."
+_INDICES = "For several labels an example use multilabel_margin_loss."
+_LISTS = "For one label an example use multi_margin_loss; for targets of 0 and 1, multilabel_soft_margin_loss."
+_MULTI_HOT = (
+    "Targets are floats in [0, 1], one a class: target.astype(jnp.float32); for class indices, multi_margin_loss."
+)
+
+
+def hinge_loss(
+    pred: Float[ArrayLike, "*batch"],
+    target: Float[ArrayLike, "*batch"],
+    *,
+    where: Bool[ArrayLike, "*batch"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "*reduced"]:
+    r"""The loss of support vector machines: a score on its right side, at a distance of 1 or more, costs nothing.
+
+        loss = max(0, 1 - target pred)
+
+    Args:
+        pred: scores, any number, floating; the sign is the class.
+        target: -1 or 1, floating, of exactly the shape of `pred`. Targets of 0 and 1: `2 * target - 1`.
+        where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
+        reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
+
+    Returns:
+        The mean, the sum, or an array of the shape of `pred`; float32 for half-precision inputs.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract; integer and boolean targets are refused.
+        ValueError: unknown `reduction`.
+        JaxRuntimeError: under `chex.chexify`, a target that is neither -1 nor 1.
+
+    PyTorch: none; `multi_margin_loss` is the one for classes.
+
+    Reference: C. Cortes, V. Vapnik, Support-Vector Networks, 1995, doi:10.1007/BF00994018.
+
+    >>> hinge_loss(jnp.array([0.5, 2.0, 0.5]), jnp.array([1.0, 1.0, -1.0]), reduction="none")
+    Array([0.5, 0. , 1.5], dtype=float32)
+    """
+    contract = Contract("hinge_loss")
+    reduce = resolve(contract.function, reduction)
+    (pred,), target, where = _signed(contract, target, where, pred=pred)
+    return reduce(_positive_part(1 - target * pred), where)
+
+
+def squared_hinge_loss(
+    pred: Float[ArrayLike, "*batch"],
+    target: Float[ArrayLike, "*batch"],
+    *,
+    where: Bool[ArrayLike, "*batch"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "*reduced"]:
+    r"""The square of `hinge_loss`, whose gradient has no jump:
+
+        loss = max(0, 1 - target pred)^2
+
+    Args:
+        pred: scores, any number, floating; the sign is the class.
+        target: -1 or 1, floating, of exactly the shape of `pred`. Targets of 0 and 1: `2 * target - 1`.
+        where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
+        reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
+
+    Returns:
+        The mean, the sum, or an array of the shape of `pred`; float32 for half-precision inputs.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract; integer and boolean targets are refused.
+        ValueError: unknown `reduction`.
+        JaxRuntimeError: under `chex.chexify`, a target that is neither -1 nor 1.
+
+    PyTorch: none; `multi_margin_loss` with `p=2` is the one for classes.
+
+    Reference: Y. Tang, Deep Learning using Linear Support Vector Machines, arXiv:1306.0239.
+
+    >>> squared_hinge_loss(jnp.array([0.5, 2.0, 0.5]), jnp.array([1.0, 1.0, -1.0]), reduction="none")
+    Array([0.25, 0.  , 2.25], dtype=float32)
+    """
+    contract = Contract("squared_hinge_loss")
+    reduce = resolve(contract.function, reduction)
+    (pred,), target, where = _signed(contract, target, where, pred=pred)
+    return reduce(jnp.square(_positive_part(1 - target * pred)), where)
+
+
+def soft_margin_loss(
+    pred: Float[ArrayLike, "*batch"],
+    target: Float[ArrayLike, "*batch"],
+    *,
+    where: Bool[ArrayLike, "*batch"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "*reduced"]:
+    r"""The logistic loss, a hinge without a kink:
+
+        loss = log(1 + exp(-target pred))
+
+    It is `binary_cross_entropy_with_logits` for targets of -1 and 1 in place of 0 and 1.
+
+    Args:
+        pred: logits, floating.
+        target: -1 or 1, floating, of exactly the shape of `pred`. Targets of 0 and 1: `2 * target - 1`.
+        where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
+        reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
+
+    Returns:
+        The mean, the sum, or an array of the shape of `pred`; float32 for half-precision inputs.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract; integer and boolean targets are refused.
+        ValueError: unknown `reduction`.
+        JaxRuntimeError: under `chex.chexify`, a target that is neither -1 nor 1.
+
+    PyTorch: `torch.nn.functional.soft_margin_loss`, `torch.nn.SoftMarginLoss`, whose value at large logits is infinite.
+
+    Reference: J. Friedman, T. Hastie, R. Tibshirani, Additive logistic regression, 2000, doi:10.1214/aos/1016218223.
+
+    >>> print(f"{soft_margin_loss(jnp.array([1.0, 1.0]), jnp.array([1.0, -1.0])):.4f}")
+    0.8133
+    """
+    contract = Contract("soft_margin_loss")
+    reduce = resolve(contract.function, reduction)
+    (pred,), target, where = _signed(contract, target, where, pred=pred)
+    return reduce(jax.nn.softplus(-target * pred), where)
+
+
+def hinge_embedding_loss(
+    pred: Float[ArrayLike, "*batch"],
+    target: Float[ArrayLike, "*batch"],
+    *,
+    margin: Float[ArrayLike, ""] | float = 1.0,
+    where: Bool[ArrayLike, "*batch"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "*reduced"]:
+    r"""Distances of pairs: those of like pairs shall be small, those of unlike pairs at least the margin.
+
+        loss = pred                     if target = 1
+               max(0, margin - pred)    if target = -1
+
+    `pred` is the distance itself and not a pair of embeddings. A target that is neither counts as both, as in PyTorch.
+
+    Args:
+        pred: distances, floating; any number, a similarity with its sign turned too.
+        target: 1 for a like pair, -1 for an unlike one, floating, of exactly the shape of `pred`. Targets of 0 and 1:
+            `2 * target - 1`.
+        margin: the distance from which an unlike pair costs nothing, any number, in the unit of `pred`. May be traced.
+        where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
+        reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
+
+    Returns:
+        The mean, the sum, or an array of the shape of `pred`; float32 for half-precision inputs.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract; integer and boolean targets are refused.
+        ValueError: a Python number `margin` that is NaN, or an unknown `reduction`.
+        JaxRuntimeError: under `chex.chexify`, a target that is neither -1 nor 1.
+
+    PyTorch: `torch.nn.functional.hinge_embedding_loss`, `torch.nn.HingeEmbeddingLoss`.
+
+    Reference: J. Weston, F. Ratle, R. Collobert, Deep Learning via Semi-Supervised Embedding, 2008,
+    doi:10.1145/1390156.1390303.
+
+    >>> hinge_embedding_loss(jnp.array([0.25, 0.25, 3.0]), jnp.array([1.0, -1.0, -1.0]), reduction="none")
+    Array([0.25, 0.75, 0.  ], dtype=float32)
+    """
+    contract = Contract("hinge_embedding_loss")
+    reduce = resolve(contract.function, reduction)
+    (pred,), target, where = _signed(contract, target, where, pred=pred)
+    margin = contract.any_number(pred.dtype, margin=margin)
+    like = jnp.where(target == -1, 0.0, pred)
+    unlike = jnp.where(target == 1, 0.0, _positive_part(-pred + margin))
+    return reduce(like + unlike, where)
+
+
+def margin_ranking_loss(
+    input1: Float[ArrayLike, "*batch"],
+    input2: Float[ArrayLike, "*batch"],
+    target: Float[ArrayLike, "*batch"],
+    *,
+    margin: Float[ArrayLike, ""] | float = 0.0,
+    where: Bool[ArrayLike, "*batch"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "*reduced"]:
+    r"""Of two scores, the one that the target names shall be the higher, by a margin:
+
+        loss = max(0, margin - target (input1 - input2))
+
+    Two equal scores have a gradient with `margin=0` too, as in PyTorch: it draws them apart.
+
+    Args:
+        input1: scores, any number, floating.
+        input2: the scores they are compared with, floating, of exactly the shape of `input1`.
+        target: 1 where `input1` shall be the higher, -1 where `input2` shall; floating, of exactly the shape of
+            `input1`.
+        margin: how much higher, any number, in the unit of the scores. May be traced.
+        where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
+        reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
+
+    Returns:
+        The mean, the sum, or an array of the shape of `input1`; float32 for half-precision inputs.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract; integer and boolean targets are refused.
+        ValueError: a Python number `margin` that is NaN, or an unknown `reduction`.
+        JaxRuntimeError: under `chex.chexify`, a target that is neither -1 nor 1.
+
+    PyTorch: `torch.nn.functional.margin_ranking_loss`, `torch.nn.MarginRankingLoss`.
+
+    Reference: T. Joachims, Optimizing search engines using clickthrough data, 2002, doi:10.1145/775047.775067.
+
+    >>> better, worse = jnp.array([2.0, 1.0]), jnp.array([0.0, 1.5])
+    >>> margin_ranking_loss(better, worse, jnp.ones(2), margin=0.5, reduction="none")
+    Array([0., 1.], dtype=float32)
+    """
+    contract = Contract("margin_ranking_loss")
+    reduce = resolve(contract.function, reduction)
+    (input1, input2), target, where = _signed(contract, target, where, input1=input1, input2=input2)
+    margin = contract.any_number(input1.dtype, margin=margin)
+    return reduce(_positive_part(target * (input2 - input1) + margin), where)
+
+
+def multi_margin_loss(
+    pred: Float[ArrayLike, "*batch classes"],
+    target: Int[ArrayLike, "*batch"],
+    *,
+    axis: int = -1,
+    weight: Float[ArrayLike, " classes"] | None = None,
+    margin: Float[ArrayLike, ""] | float = 1.0,
+    p: int = 1,
+    where: Bool[ArrayLike, "*batch"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "*reduced"]:
+    r"""The score of the true class y shall exceed the score x_j of every other class by a margin, with weights w:
+
+        loss = w_y / classes sum_{j != y} max(0, margin - x_y + x_j)^p
+
+    The mean divides by the number of examples and not by the sum of the weights, as PyTorch's does.
+
+    Args:
+        pred: scores, any number, floating.
+        target: class indices in [0, classes), integer, of the shape of `pred` without `axis`. An index out of range,
+            negative ones too, gives NaN in value and gradient.
+        axis: the class axis of `pred`; -1 is JAX's layout, 1 is PyTorch's.
+        weight: one number at least 0 for each class.
+        margin: how far above the others the true class shall be, any number, in the unit of `pred`. May be traced.
+        p: 1 for hinges, 2 for squared ones; a Python number.
+        where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
+        reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
+
+    Returns:
+        The mean, the sum, or an array of the shape of `target`; float32 for half-precision inputs.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract; float and one-hot targets are refused.
+        ValueError: `p` neither 1 nor 2, a Python number `margin` that is NaN, or an unknown `reduction`.
+        JaxRuntimeError: under `chex.chexify`, an index out of range; a negative weight.
+
+    PyTorch: `torch.nn.functional.multi_margin_loss`, `torch.nn.MultiMarginLoss`.
+
+    Reference: J. Weston, C. Watkins, Support Vector Machines for Multi-Class Pattern Recognition, 1999.
+
+    >>> scores = jnp.array([[0.5, 2.0, 0.0, 1.5], [3.0, 0.0, 1.0, 2.5]])
+    >>> multi_margin_loss(scores, jnp.array([1, 0]), reduction="none")
+    Array([0.125, 0.125], dtype=float32)
+    """
+    contract = Contract("multi_margin_loss")
+    reduce = resolve(contract.function, reduction)
+    (pred,) = contract.classes(axis, pred=pred)
+    axis = contract.axis(axis, pred.ndim)
+    target = contract.class_indices(pred, axis, target, _INDICES)
+    margin = contract.any_number(pred.dtype, margin=margin)
+    p = contract.one_of((1, 2), p=p)
+    where = contract.mask(target.shape, where=where)
+    (target,) = fill_hidden(where, 0, target)
+    (pred,) = fill_hidden(expand(axis, where), 0.0, pred)
+    contract.check_labels(target, pred.shape[axis])
+
+    # A hinge that is closed stops a gradient, NaN too: the scores are spoilt before it.
+    classes = pred.shape[axis]
+    pred = pred * jnp.expand_dims(nan_unless((target >= 0) & (target < classes)), axis)
+    chosen = one_hot(target, classes, axis)
+    own = jnp.sum(jnp.where(chosen, pred, 0.0), axis, keepdims=True)
+    hinges = jnp.where(chosen, 0.0, jax.nn.relu(margin + (pred - own)))
+    values = jnp.sum(hinges if p == 1 else jnp.square(hinges), axis) / classes
+    if weight is not None:
+        values = weigh(take_class(contract.one_per_class(classes, pred.dtype, weight=weight), target), values)
+    return reduce(values, where)
+
+
+def multilabel_margin_loss(
+    pred: Float[ArrayLike, "*batch classes"],
+    target: Int[ArrayLike, "*batch classes"],
+    *,
+    where: Bool[ArrayLike, "*batch"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "*reduced"]:
+    r"""The score x_k of every label k of an example shall exceed the score of every class j that is none, by 1:
+
+        loss = 1 / classes sum_{k in labels} sum_{j not in labels} max(0, 1 - x_k + x_j)
+
+    The labels are a list of indices, not a row of zeros and ones. It ends before the first -1; what stands after that
+    counts for nothing. A label that is listed twice counts twice.
+
+    Args:
+        pred: scores, any number, floating.
+        target: class indices in [0, classes), integer, of exactly the shape of `pred`; -1 ends the list of an example.
+            Another index out of range before the first -1 gives NaN in value and gradient.
+        where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
+        reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
+
+    Returns:
+        The mean, the sum, or one loss an example, of the shape of `pred` without its last axis; float32 for
+        half-precision inputs.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract; float targets are refused.
+        ValueError: unknown `reduction`.
+        JaxRuntimeError: under `chex.chexify`, an index out of range before the first -1.
+
+    PyTorch: `torch.nn.functional.multilabel_margin_loss`, `torch.nn.MultiLabelMarginLoss`.
+
+    Reference: A. Elisseeff, J. Weston, A kernel method for multi-labelled classification, 2001.
+
+    >>> scores, labels = jnp.array([0.5, 2.0, 0.0, 1.5]), jnp.array([3, 1, -1, 0])
+    >>> multilabel_margin_loss(scores, labels)
+    Array(0., dtype=float32)
+    >>> multilabel_margin_loss(scores, jnp.array([0, -1, -1, -1]))
+    Array(1.25, dtype=float32)
+    """
+    contract = Contract("multilabel_margin_loss")
+    reduce = resolve(contract.function, reduction)
+    (pred,) = contract.classes(-1, pred=pred)
+    target = contract.label_lists(pred, target, _LISTS)
+    where = contract.mask(pred.shape[:-1], where=where)
+    (pred,) = fill_hidden(expand(-1, where), 0.0, pred)
+    (target,) = fill_hidden(expand(-1, where), -1, target)
+    classes = pred.shape[-1]
+    place = jax.lax.broadcasted_iota(jnp.int32, pred.shape, pred.ndim - 1)
+    listed = place < jnp.min(jnp.where(target == -1, place, classes), -1, keepdims=True)
+    contract.check_labels(jnp.where(listed, target, 0), classes, "Pad with -1.")
+
+    # A hinge that is closed stops a gradient, NaN too: the scores are spoilt before it.
+    valid = nan_unless(jnp.all(~listed | ((target >= 0) & (target < classes)), -1))
+    pred = pred * jnp.expand_dims(valid, -1)
+    return reduce(_label_hinges(pred, jnp.where(listed, target, -1)) / classes * valid, where)
+
+
+def multilabel_soft_margin_loss(
+    pred: Float[ArrayLike, "*batch classes"],
+    target: Float[ArrayLike, "*batch classes"],
+    *,
+    weight: Float[ArrayLike, " classes"] | None = None,
+    where: Bool[ArrayLike, "*batch"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "*reduced"]:
+    r"""Binary cross-entropy of each class and its mean over the classes, with weights w:
+
+        loss = -1 / classes sum_c w_c (y_c log sigmoid(x_c) + (1 - y_c) log(1 - sigmoid(x_c)))
+
+    One loss an example: `where` and `reduction` act on examples, where `binary_cross_entropy_with_logits` has one for
+    each of their classes. Not for a model that ends in a sigmoid.
+
+    Args:
+        pred: logits, floating.
+        target: probabilities of each class in [0, 1], floating, of exactly the shape of `pred`.
+        weight: one number at least 0 for each class; neither mean divides by it.
+        where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
+        reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
+
+    Returns:
+        The mean, the sum, or one loss an example, of the shape of `pred` without its last axis; float32 for
+        half-precision inputs.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract; integer and boolean targets are refused.
+        ValueError: unknown `reduction`.
+        JaxRuntimeError: under `chex.chexify`, targets outside [0, 1]; a negative weight; a forgotten sigmoid, as far as
+            it can be seen (`binary_cross_entropy_with_logits`).
+
+    PyTorch: `torch.nn.functional.multilabel_soft_margin_loss`, `torch.nn.MultiLabelSoftMarginLoss`.
+
+    Reference: D. R. Cox, The Regression Analysis of Binary Sequences, 1958,
+    doi:10.1111/j.2517-6161.1958.tb00292.x.
+
+    >>> logits, labels = jnp.array([[0.8, -0.5, 0.0]]), jnp.array([[1.0, 0.0, 1.0]])
+    >>> print(f"{multilabel_soft_margin_loss(logits, labels):.4f}")
+    0.5128
+    """
+    contract = Contract("multilabel_soft_margin_loss")
+    reduce = resolve(contract.function, reduction)
+    pred, target = contract.classes(-1, _MULTI_HOT, pred=pred, target=target)
+    where = contract.mask(pred.shape[:-1], where=where)
+    elements = contract.mask(pred.shape, where=expand(-1, where))
+    pred, target = fill_hidden(elements, 0.0, pred, target)
+    contract.check_probabilities(target=target)
+    contract.check_not_sigmoid(pred, elements)
+    values = binary_cross_entropy(pred, target)
+    if weight is not None:
+        values = weigh(contract.one_per_class(pred.shape[-1], pred.dtype, weight=weight), values)
+    return reduce(values.mean(-1), where)
+
+
+def _signed(
+    contract: Contract, target: Any, where: Any, **scores: Any
+) -> tuple[tuple[Array, ...], Array, Array | None]:
+    """What every loss of targets -1 and 1 does first; what is masked becomes a score of 0 and a target of 1."""
+    first = next(iter(scores))
+    checked = contract.floats(**scores)
+    _, target = contract.floats(_SIGNS, **{first: checked[0], "target": target})
+    where = contract.mask(checked[0].shape, where=where)
+    (target,) = fill_hidden(where, 1.0, target)
+    contract.check_signs(target)
+    return fill_hidden(where, 0.0, *checked), target, where
+
+
+def _label_hinges(pred: Array, labels: Array) -> Array:
+    """sum_k sum_j max(0, 1 - x_k + x_j) over the listed labels k and the classes j that are not listed; -1 is none."""
+    classes = jnp.arange(pred.shape[-1], dtype=labels.dtype)
+    listed = jnp.any(labels[..., None] == classes, -2)
+
+    # One place of the lists at a time: all pairs of classes at once would take the square of their memory.
+    @jax.checkpoint
+    def add_place(total: Array, label: Array) -> tuple[Array, None]:
+        own = jnp.sum(jnp.where(label[..., None] == classes, pred, 0.0), -1, keepdims=True)
+        open_ = ~listed & (label >= 0)[..., None]
+        return total + jnp.sum(jax.nn.relu(jnp.where(open_, 1 + (pred - own), 0.0)), -1), None
+
+    # Made of the data, so that it varies over a mesh as the data does.
+    start = (0 * labels[..., 0]).astype(pred.dtype)
+    return jax.lax.scan(add_place, start, jnp.moveaxis(labels, -1, 0))[0]
+
+
+def _positive_part(value: Array) -> Array:
+    """max(0, value), with PyTorch's slope at 0, which is 1; NaN stays NaN."""
+    return jnp.where(value < 0, 0.0, value)
