@@ -29,6 +29,11 @@ def _single_precision(array: Array) -> Array:
     return array.astype(jnp.float32) if array.dtype.itemsize < 4 else array
 
 
+def _signed(indices: Array) -> Array:
+    """Small and unsigned integers become signed ones that hold every class, so that no index wraps."""
+    return indices.astype(jnp.int64 if indices.dtype.itemsize == 8 else jnp.int32)
+
+
 def _require(problem: str, assertion: Callable[..., None], *args: Any) -> None:
     """A chex assertion that speaks in our words."""
     try:
@@ -91,11 +96,11 @@ class Contract:
         return checked
 
     def class_indices(self, pred: Array, axis: int, target: Any, hint: str = "") -> Array:
-        """Integer class indices of pred's shape without the class axis; returned signed, so that no index wraps."""
+        """Integer class indices of pred's shape without the class axis; returned signed."""
         return self._indices(pred.shape[:axis] + pred.shape[axis + 1 :], "class indices", target, hint)
 
     def label_lists(self, pred: Array, target: Any, hint: str = "") -> Array:
-        """For each row of classes a list of class indices, of pred's shape; returned signed, so that no index wraps."""
+        """For each row of classes a list of class indices, of pred's shape; returned signed."""
         return self._indices(pred.shape, "lists of class indices", target, hint)
 
     def _indices(self, shape: tuple[int, ...], meaning: str, target: Any, hint: str) -> Array:
@@ -105,7 +110,7 @@ class Contract:
         )
         _require(problem, chex.assert_type, target, int)
         _require(problem, chex.assert_shape, target, shape)
-        return target.astype(jnp.int64 if target.dtype.itemsize == 8 else jnp.int32)
+        return _signed(target)
 
     def index(self, **options: Any) -> Any:
         """An option that is one integer."""
@@ -136,7 +141,7 @@ class Contract:
         )
         _require(problem, chex.assert_type, target, int)
         _require(problem, chex.assert_shape, target, shape)
-        return pred, target.astype(jnp.int64 if target.dtype.itemsize == 8 else jnp.int32)
+        return pred, _signed(target)
 
     def lengths(self, shape: tuple[int, ...], longest: int, **options: Any) -> Array:
         """Integer lengths in [0, longest]; None for the longest."""
@@ -145,7 +150,7 @@ class Contract:
         problem = f"{self.function}: `{name}` must hold integer lengths of shape {shape}, got {_describe(lengths)}."
         _require(problem, chex.assert_type, lengths, int)
         _require(problem, chex.assert_shape, lengths, shape)
-        return lengths.astype(jnp.int64 if lengths.dtype.itemsize == 8 else jnp.int32)
+        return _signed(lengths)
 
     def dense(self, *, pred: Any, kernel: Any, bias: Any) -> tuple[Array, Array, Array]:
         """Features (*batch, features), a kernel (features, classes) and a bias (classes,), 0 if None."""
