@@ -11,9 +11,11 @@ from jaxloss import (
     segmentation,
 )
 from jaxloss.classification import (
+    binary_cross_entropy,
     binary_cross_entropy_with_logits,
     cross_entropy,
     focal_loss,
+    nll_loss,
     sigmoid_focal_loss,
     soft_target_cross_entropy,
     softmax_focal_loss,
@@ -33,6 +35,7 @@ from jaxloss.segmentation import dice_loss
 __version__ = "0.1.0"
 
 __all__ = [
+    "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "box_iou_loss",
     "classification",
@@ -50,6 +53,7 @@ __all__ = [
     "l1_loss",
     "metric_learning",
     "mse_loss",
+    "nll_loss",
     "reductions",
     "regression",
     "segmentation",

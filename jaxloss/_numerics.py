@@ -21,7 +21,7 @@ def expand(axis: int, where: Array | None) -> Array | None:
 def take_class(per_class: Array, index: Array) -> Array:
     """per_class[index], without a gather, which an explicitly sharded index would refuse; NaN out of range."""
     chosen = jax.nn.one_hot(index, per_class.shape[0], dtype=bool)
-    return jnp.sum(jnp.where(chosen, per_class, 0.0), -1) * _nan_unless((index >= 0) & (index < per_class.shape[0]))
+    return jnp.sum(jnp.where(chosen, per_class, 0.0), -1) * nan_unless((index >= 0) & (index < per_class.shape[0]))
 
 
 def weigh(weight: ArrayLike, value: Array) -> Array:
@@ -65,10 +65,10 @@ def logit_margin(logits: Array, index: Array, axis: int) -> Array:
     alone = total == 0
     log_total = jnp.where(alone, -jnp.inf, jnp.log(jnp.where(alone, 1.0, total)))
     own = jnp.sum(jnp.where(chosen, logits, 0.0), axis)
-    return ((own - largest) - log_total) * _nan_unless((index >= 0) & (index < logits.shape[axis]))
+    return ((own - largest) - log_total) * nan_unless((index >= 0) & (index < logits.shape[axis]))
 
 
-def _nan_unless(holds: Array) -> Array:
+def nan_unless(holds: Array) -> Array:
     """A factor: NaN spreads to the value and, unlike a NaN put in its place, to the gradient."""
     return jnp.where(holds, 1.0, jnp.nan)
 
