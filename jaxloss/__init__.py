@@ -14,9 +14,11 @@ from jaxloss import (
     sequence,
 )
 from jaxloss.classification import (
+    binary_cross_entropy,
     binary_cross_entropy_with_logits,
     cross_entropy,
     focal_loss,
+    nll_loss,
     sigmoid_focal_loss,
     soft_target_cross_entropy,
     softmax_focal_loss,
@@ -48,6 +50,7 @@ from jaxloss.sequence import ctc_loss
 __version__ = "0.1.0"
 
 __all__ = [
+    "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "box_iou_loss",
     "classification",
@@ -75,6 +78,7 @@ __all__ = [
     "multi_margin_loss",
     "multilabel_margin_loss",
     "multilabel_soft_margin_loss",
+    "nll_loss",
     "reductions",
     "regression",
     "segmentation",

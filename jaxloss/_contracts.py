@@ -70,6 +70,17 @@ class Contract:
             _require(f"{problem} {reshape or 'Losses do not broadcast.'}", chex.assert_shape, array, shape)
         return tuple(_single_precision(array) for array in checked)
 
+    def floating(self, shapes: Sequence[tuple[int, ...]], hint: str = "", /, **arrays: Any) -> Array:
+        """A floating array of one of the shapes; returned in float32 or better."""
+        ((name, value),) = arrays.items()
+        array = self.array(name, value)
+        needed = " or ".join(map(str, dict.fromkeys(shapes)))
+        problem = f"{self.function}: `{name}` must be floating, of shape {needed}, got {_describe(array)}."
+        _require(f"{problem} Cast it: {name}.astype(jnp.float32).", chex.assert_type, array, float)
+        shape = array.shape if array.shape in shapes else shapes[0]
+        _require(f"{problem} {hint or 'Losses do not broadcast.'}", chex.assert_shape, array, shape)
+        return _single_precision(array)
+
     def axis(self, axis: int, ndim: int) -> int:
         """A class axis, counted from the front."""
         if not isinstance(axis, int | np.integer) or not -ndim <= axis < ndim:
@@ -220,6 +231,15 @@ class Contract:
             raise ValueError(f"{self.function}: `{name}` must be the Python integer {named}, got {value!r}.")
         return choices[choices.index(value)]
 
+    def fractions(self, size: int, meaning: str, dtype: Any, **options: Any) -> Array:
+        """An option with `size` numbers in [0, 1]."""
+        ((name, value),) = options.items()
+        array = self._numeric(name, value)
+        problem = f"{self.function}: `{name}` must have {meaning}, shape ({size},), got {_describe(array)}."
+        _require(problem, chex.assert_shape, array, (size,))
+        self._check_range("values in [0, 1]", (array >= 0) & (array <= 1), "", **{name: array})
+        return array.astype(dtype)
+
     def _numeric(self, name: str, value: Any, hint: str = "") -> Array:
         array = self.array(name, value)
         problem = f"{self.function}: `{name}` must hold numbers, got {_describe(array)}. {hint}".rstrip()
@@ -236,6 +256,9 @@ class Contract:
 
     def fraction(self, dtype: Any, **options: Any) -> Any:
         return self._number(lambda value: (value >= 0) & (value <= 1), "in [0, 1]", dtype, options)
+
+    def cosine(self, dtype: Any, **options: Any) -> Any:
+        return self._number(lambda value: (value >= -1) & (value <= 1), "in [-1, 1]", dtype, options)
 
     def any_number(self, dtype: Any, /, **options: Any) -> Any:
         return self._number(lambda value: value == value, "a number, not NaN", dtype, options)
@@ -263,14 +286,9 @@ class Contract:
     def check_labels(self, target: Array, classes: int, hint: str = "") -> None:
         self._check_range(f"class indices in [0, {classes})", (target >= 0) & (target < classes), hint, target=target)
 
-    def check_signs(self, target: Array) -> None:
-        if target.size:
-            signs = jnp.abs(target) == 1
-            self.check(
-                jnp.all(signs),
-                "`target` must hold -1 or 1, got {wrong}. From 0 and 1: 2 * target - 1.",
-                wrong=jnp.max(jnp.where(signs, -jnp.inf, target)),
-            )
+    def check_signs(self, hint: str = "", **arrays: Array) -> None:
+        for name, array in arrays.items():
+            self._check_range("-1 or 1", jnp.abs(array) == 1, hint, **{name: array})
 
     def check_lengths(self, longest: int, **arrays: Array) -> None:
         for name, lengths in arrays.items():
@@ -281,6 +299,10 @@ class Contract:
     def check_probabilities(self, hint: str = "", **arrays: Array) -> None:
         for name, array in arrays.items():
             self._check_range("values in [0, 1]", (array >= 0) & (array <= 1), hint, **{name: array})
+
+    def check_nonnegative(self, hint: str = "", **arrays: Array) -> None:
+        for name, array in arrays.items():
+            self._check_range("values at least 0", array >= 0, hint, **{name: array})
 
     def check_log_probabilities(self, hint: str = "", **arrays: Array) -> None:
         for name, array in arrays.items():

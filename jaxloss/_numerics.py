@@ -37,7 +37,7 @@ def weigh(weight: ArrayLike, value: Array) -> Array:
     return jnp.where((weight == 0) & ~jnp.isfinite(value), 0.0, value) * weight
 
 
-def binary_cross_entropy(logits: Array, target: Array, pos_weight: ArrayLike | None = None) -> Array:
+def bce_of_logits(logits: Array, target: Array, pos_weight: ArrayLike | None = None) -> Array:
     """-(p y log sigmoid(x) + (1 - y) log(1 - sigmoid(x))); an infinite logit on the right side costs 0."""
     positive = target if pos_weight is None else target * pos_weight
     return weigh(positive, jax.nn.softplus(-logits)) + weigh(1 - target, jax.nn.softplus(logits))

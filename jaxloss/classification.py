@@ -8,12 +8,14 @@ from jax import Array
 from jaxtyping import ArrayLike, Bool, Float, Int
 
 from jaxloss._contracts import Contract
-from jaxloss._numerics import binary_cross_entropy, expand, fill_hidden, logit_margin, power, take_class, weigh
+from jaxloss._numerics import bce_of_logits, expand, fill_hidden, logit_margin, nan_unless, power, take_class, weigh
 from jaxloss.reductions import Reduction, resolve
 
 INDICES = "For class probabilities or one-hot targets use soft_target_cross_entropy."
 _ONE_HOT = "Turn one-hot targets into indices: target.argmax(axis)."
 _PROBABILITIES = "For integer class indices use cross_entropy."
+_LOGITS = "For logits use binary_cross_entropy_with_logits."
+_LOG_PROBABILITIES = "For logits use cross_entropy; for probabilities take the logarithm."
 _BINARY = (
     "Binary targets are floats of the shape of the logits: target.astype(jnp.float32); for classes, cross_entropy."
 )
@@ -71,6 +73,66 @@ def cross_entropy(
     reduce = resolve(contract.function, reduction)
     pred, target, axis, keep = _class_logits(contract, pred, target, axis, ignore_index, where, INDICES)
     return reduce(*index_cross_entropy(contract, pred, target, axis, weight, label_smoothing, keep))
+
+
+def nll_loss(
+    pred: Float[ArrayLike, "*batch classes"],
+    target: Int[ArrayLike, "*batch"],
+    *,
+    axis: int = -1,
+    weight: Float[ArrayLike, " classes"] | None = None,
+    ignore_index: Int[ArrayLike, ""] | int | None = None,
+    where: Bool[ArrayLike, "*batch"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "*reduced"]:
+    r"""Negative log-likelihood of the true class y, with weights w:
+
+        loss = -w_y pred_y
+
+    The mean divides by the sum of the weights `w_y` that were used. Not for logits: `cross_entropy` takes those, in one
+    step and with more digits. A log-probability of -inf that is not the true class's contributes 0.
+
+    Args:
+        pred: log-probabilities, at most 0, floating: `jax.nn.log_softmax(logits, axis)`.
+        target: class indices in [0, classes), integer, of the shape of `pred` without `axis`. An index out of range,
+            negative ones too, gives NaN in value and gradient.
+        axis: the class axis of `pred`; -1 is JAX's layout, 1 is PyTorch's.
+        weight: one number at least 0 for each class.
+        ignore_index: a class index that counts for nothing; None for no such index (PyTorch's default is -100).
+        where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
+        reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
+
+    Returns:
+        The mean, the sum, or an array of the shape of `target`; float32 for half-precision inputs.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract; float and one-hot targets are refused.
+        ValueError: an `axis` that `pred` lacks, or an unknown `reduction`.
+        JaxRuntimeError: under `chex.chexify`, an index out of range; `pred` above 0 (probabilities or logits in place
+            of log-probabilities).
+
+    PyTorch: `torch.nn.functional.nll_loss`, `torch.nn.NLLLoss`.
+
+    Reference: I. J. Good, Rational Decisions, 1952, doi:10.1111/j.2517-6161.1952.tb00104.x.
+
+    >>> log_p = jnp.log(jnp.array([[0.5, 0.25, 0.25], [0.0, 1.0, 0.0]]))
+    >>> print(nll_loss(log_p, jnp.array([1, 1]), reduction="none").round(4))
+    [1.3863 0.    ]
+    """
+    contract = Contract("nll_loss")
+    reduce = resolve(contract.function, reduction)
+    pred, target, axis, keep = _classes(contract, pred, target, axis, ignore_index, where, _ONE_HOT)
+    contract.check_log_probabilities(_LOG_PROBABILITIES, pred=pred)
+
+    index = jnp.expand_dims(target, axis)
+    valid = (index >= 0) & (index < pred.shape[axis])
+    # An index out of range takes every class, so that its NaN reaches all of their gradients.
+    taken = (jax.lax.broadcasted_iota(target.dtype, pred.shape, axis) == index) | ~valid
+    values = jnp.sum(jnp.where(taken, -pred * nan_unless(valid), 0.0), axis)
+    if weight is None:
+        return reduce(values, keep)
+    weights = take_class(contract.one_per_class(pred.shape[axis], pred.dtype, weight=weight), target)
+    return reduce(values, weights if keep is None else jnp.where(keep, weights, 0.0))
 
 
 def soft_target_cross_entropy(
@@ -136,6 +198,59 @@ def soft_target_cross_entropy(
     return reduce(jnp.sum(weigh(target, -jax.nn.log_softmax(pred, axis)), axis), keep)
 
 
+def binary_cross_entropy(
+    pred: Float[ArrayLike, "*batch"],
+    target: Float[ArrayLike, "*batch"],
+    *,
+    weight: Float[ArrayLike, "*#batch"] | float | None = None,
+    where: Bool[ArrayLike, "*batch"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "*reduced"]:
+    r"""Binary cross-entropy of probabilities p, element by element, with weights w:
+
+        loss = -w (y log p + (1 - y) log(1 - p))
+
+    For a model that ends in a sigmoid and cannot be changed. Where logits can be had, use
+    `binary_cross_entropy_with_logits`: a float32 sigmoid is exactly 1 from a logit of 17 on, and what it rounds away no
+    loss can bring back. As in PyTorch, a logarithm is never below -100 and the slope `(p - y) / (p (1 - p))` never
+    divides by less than 1e-12, so both stay finite at probabilities of 0 and 1.
+
+    Args:
+        pred: probabilities of the positive class in [0, 1], floating. Outside they give NaN in value and gradient.
+        target: probabilities of the positive class in [0, 1], floating, of exactly the shape of `pred`.
+        weight: rescales the loss of each element, at least 0; broadcasts to `pred`. The mean still divides by the
+            number of elements, as PyTorch's does.
+        where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
+        reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
+
+    Returns:
+        The mean, the sum, or an array of the shape of `pred`; float32 for half-precision inputs.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract; integer and boolean targets are refused.
+        ValueError: a Python number out of its domain, or an unknown `reduction`.
+        JaxRuntimeError: under `chex.chexify`, predictions (logits?) or targets outside [0, 1].
+
+    PyTorch: `torch.nn.functional.binary_cross_entropy`, `torch.nn.BCELoss`.
+
+    Reference: I. J. Good, Rational Decisions, 1952, doi:10.1111/j.2517-6161.1952.tb00104.x.
+
+    >>> print(binary_cross_entropy(jnp.array([0.75, 0.5, 0.0]), jnp.array([1.0, 0.0, 1.0]), reduction="none").round(4))
+    [  0.2877   0.6931 100.    ]
+    """
+    contract = Contract("binary_cross_entropy")
+    reduce = resolve(contract.function, reduction)
+    pred, target = contract.floats(_BINARY, pred=pred, target=target)
+    where = contract.mask(pred.shape, where=where)
+    pred, target = fill_hidden(where, 0.5, pred, target)
+    contract.check_probabilities(_LOGITS, pred=pred)
+    contract.check_probabilities(target=target)
+    values = _cross_entropy_of_probabilities(pred, target)
+    if weight is not None:
+        values = weigh(_factor(contract, pred, where, weight=weight), values)
+    return reduce(values, where)
+
+
 def binary_cross_entropy_with_logits(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "*batch"],
@@ -185,7 +300,7 @@ def binary_cross_entropy_with_logits(
     pred, target, where = binary_logits(contract, pred, target, where)
     if pos_weight is not None:
         pos_weight = _factor(contract, pred, where, pos_weight=pos_weight)
-    values = binary_cross_entropy(pred, target, pos_weight)
+    values = bce_of_logits(pred, target, pos_weight)
     if weight is not None:
         values = weigh(_factor(contract, pred, where, weight=weight), values)
     return reduce(values, where)
@@ -239,7 +354,7 @@ def focal_loss(
     target = jax.lax.stop_gradient(target)
     gamma = contract.nonnegative(pred.dtype, gamma=gamma)
     alpha = _factor(contract, pred, where, alpha=alpha)
-    bce = binary_cross_entropy(pred, target)
+    bce = bce_of_logits(pred, target)
     return reduce(alpha * _modulation(pred, target, -jnp.expm1(-bce), gamma) * bce, where)
 
 
@@ -291,7 +406,7 @@ def sigmoid_focal_loss(
     target = jax.lax.stop_gradient(target)
     gamma = contract.nonnegative(pred.dtype, gamma=gamma)
     miss = target * jax.nn.sigmoid(-pred) + (1 - target) * jax.nn.sigmoid(pred)
-    values = _modulation(pred, target, miss, gamma) * binary_cross_entropy(pred, target)
+    values = _modulation(pred, target, miss, gamma) * bce_of_logits(pred, target)
     if alpha is not None:
         balance = contract.fraction(pred.dtype, alpha=alpha)
         values = (balance * target + (1 - balance) * (1 - target)) * values
@@ -390,7 +505,16 @@ def index_cross_entropy(
 def _class_logits(
     contract: Contract, pred: Any, target: Any, axis: int, ignore_index: Any, where: Any, hint: str
 ) -> tuple[Array, Array, int, Array | None]:
-    """What every loss on class indices does first; what is ignored or masked becomes class 0 of equal logits."""
+    """What every loss on class indices and logits does first."""
+    pred, target, axis, keep = _classes(contract, pred, target, axis, ignore_index, where, hint)
+    contract.check_not_softmax(pred, axis, keep)
+    return pred, target, axis, keep
+
+
+def _classes(
+    contract: Contract, pred: Any, target: Any, axis: int, ignore_index: Any, where: Any, hint: str
+) -> tuple[Array, Array, int, Array | None]:
+    """What every loss on class indices does first; what is ignored or masked becomes class 0 of equal classes."""
     (pred,) = contract.classes(axis, pred=pred)
     axis = contract.axis(axis, pred.ndim)
     target = contract.class_indices(pred, axis, target, hint)
@@ -398,7 +522,6 @@ def _class_logits(
     (target,) = fill_hidden(keep, 0, target)
     (pred,) = fill_hidden(expand(axis, keep), 0.0, pred)
     contract.check_labels(target, pred.shape[axis])
-    contract.check_not_softmax(pred, axis, keep)
     return pred, target, axis, keep
 
 
@@ -409,6 +532,35 @@ def ignored(contract: Contract, target: Array, ignore_index: Any, where: Any) ->
         return keep
     named = target != contract.index(ignore_index=ignore_index)
     return named if keep is None else keep & named
+
+
+@jax.custom_jvp
+def _cross_entropy_of_probabilities(pred: Array, target: Array) -> Array:
+    return -(target * jnp.maximum(jnp.log(pred), -100.0) + (1 - target) * jnp.maximum(jnp.log1p(-pred), -100.0))
+
+
+@_cross_entropy_of_probabilities.defjvp
+def _cross_entropy_of_probabilities_jvp(primals, tangents):
+    pred, target = primals
+    pred_dot, target_dot = tangents
+    slope = (pred - target) / _bernoulli_variance(pred)
+    return _cross_entropy_of_probabilities(pred, target), slope * pred_dot - _bounded_logit(pred) * target_dot
+
+
+@jax.custom_jvp
+def _bounded_logit(p: Array) -> Array:
+    """log p - log(1 - p), both at least -100: its derivative is finite at 0 and 1."""
+    return jnp.maximum(jnp.log(p), -100.0) - jnp.maximum(jnp.log1p(-p), -100.0)
+
+
+@_bounded_logit.defjvp
+def _bounded_logit_jvp(primals, tangents):
+    return _bounded_logit(*primals), tangents[0] / _bernoulli_variance(*primals)
+
+
+def _bernoulli_variance(p: Array) -> Array:
+    """p (1 - p), at least PyTorch's 1e-12; NaN where p is no probability."""
+    return jnp.maximum(p * (1 - p), 1e-12) * nan_unless((p >= 0) & (p <= 1))
 
 
 def _modulation(pred: Array, target: Array, miss: Array, gamma: ArrayLike) -> Array:

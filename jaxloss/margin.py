@@ -8,7 +8,7 @@ from jax import Array
 from jaxtyping import ArrayLike, Bool, Float, Int
 
 from jaxloss._contracts import Contract
-from jaxloss._numerics import binary_cross_entropy, expand, fill_hidden, nan_unless, one_hot, take_class, weigh
+from jaxloss._numerics import bce_of_logits, expand, fill_hidden, nan_unless, one_hot, take_class, weigh
 from jaxloss.reductions import Reduction, resolve
 
 _SIGNS = "Targets are floats, -1 or 1: target.astype(jnp.float32); from 0 and 1: 2.0 * target - 1."
@@ -405,7 +405,7 @@ def multilabel_soft_margin_loss(
     pred, target = fill_hidden(elements, 0.0, pred, target)
     contract.check_probabilities(target=target)
     contract.check_not_sigmoid(pred, elements)
-    values = binary_cross_entropy(pred, target)
+    values = bce_of_logits(pred, target)
     if weight is not None:
         values = weigh(contract.one_per_class(pred.shape[-1], pred.dtype, weight=weight), values)
     return reduce(values.mean(-1), where)
@@ -420,7 +420,7 @@ def _signed(
     _, target = contract.floats(_SIGNS, **{first: checked[0], "target": target})
     where = contract.mask(checked[0].shape, where=where)
     (target,) = fill_hidden(where, 1.0, target)
-    contract.check_signs(target)
+    contract.check_signs("From 0 and 1: 2 * target - 1.", target=target)
     return fill_hidden(where, 0.0, *checked), target, where
 
 

@@ -138,6 +138,20 @@ def cross_entropy_oracle(pred, target, axis=-1, weight=None, ignore_index=None, 
     return -(keep[..., None] * smooth * weight * log_p).sum(-1), keep * (one_hot * weight).sum(-1)
 
 
+def draw_class_log_probabilities(rng: np.random.Generator, batch: tuple[int, ...], options: dict[str, Any]) -> Arrays:
+    logits, target = draw_class_logits(rng, batch, options)
+    axis = options.get("axis", -1)
+    return np.moveaxis(log_softmax(np.moveaxis(logits, axis, -1)), -1, axis), target
+
+
+def nll_oracle(pred, target, axis=-1, weight=None, ignore_index=None):
+    keep = np.ones(target.shape, bool) if ignore_index is None else target != ignore_index
+    index = np.where(keep, target, 0)
+    log_p = np.take_along_axis(np.moveaxis(pred, axis, -1), index[..., None], -1)[..., 0]
+    weights = keep * (np.ones(pred.shape[axis]) if weight is None else np.asarray(weight))[index]
+    return -weights * log_p, weights
+
+
 def soft_target_oracle(pred, target, axis=-1, weight=None, label_smoothing=0.0):
     log_p, target = log_softmax(np.moveaxis(pred, axis, -1)), np.moveaxis(target, axis, -1)
     classes = log_p.shape[-1]
@@ -152,6 +166,14 @@ def draw_binary_logits(rng: np.random.Generator, batch: tuple[int, ...], options
 
 def draw_binary_labels(rng: np.random.Generator, batch: tuple[int, ...], options: dict[str, Any]) -> Arrays:
     return 3 * rng.normal(size=batch), rng.integers(0, 2, size=batch).astype(float)
+
+
+def draw_probabilities(rng: np.random.Generator, batch: tuple[int, ...], options: dict[str, Any]) -> Arrays:
+    return 0.05 + 0.9 * rng.random(size=batch), draw_binary_logits(rng, batch, options)[1]
+
+
+def bce_of_probabilities_oracle(pred, target, weight=1.0):
+    return -(target * np.log(pred) + (1 - target) * np.log(1 - pred)) * np.asarray(weight)
 
 
 def sigmoid(x):
@@ -382,6 +404,10 @@ def torch_linear(nn, pred, kernel, target, *, bias=None, **options):
     return torch_classes(nn, logits, target, **options)
 
 
+def torch_nll(nn, pred, target, *, axis=-1, **options):
+    return nn.nll_loss(pred.movedim(axis, min(1, pred.ndim - 1)), target, **options)
+
+
 def torch_soft_targets(nn, pred, target, *, axis=-1, **options):
     channels = min(1, pred.ndim - 1)
     return nn.cross_entropy(pred.movedim(axis, channels), target.movedim(axis, channels), **options)
@@ -543,6 +569,64 @@ TABLE = (
             Extreme(
                 ([[0.0, 0.0, -INF]], [0]), {"label_smoothing": 0.3, "weight": [1.0, 1.0, 0.0]}, [0.9 * math.log(2)]
             ),
+        ),
+    ),
+    Row(
+        jaxloss.nll_loss,
+        draw_class_log_probabilities,
+        per_example(nll_oracle),
+        variants=(
+            {},
+            {"axis": 1, "weight": [0.5, 2.0, 0.0, 1.5]},
+            {"ignore_index": -100},
+            {"axis": 0, "weight": [0.5, 2.0, 0.0, 1.5], "ignore_index": 1},
+        ),
+        traced=("weight",),
+        garbage=((NAN, INF, -INF, 1e30), (-1, 99, -(2**31))),
+        torch=torch_nll,
+        refuses=(
+            Bad((LOGITS, LABELS.astype(np.float32)), {}, "`target` must hold integer .* target.argmax"),
+            Bad(
+                (LOGITS, LOGITS.astype(np.int32)),
+                {},
+                "`target` must hold integer .* \\(3,\\), got int32 .* target.argmax",
+            ),
+            Bad((LOGITS, LABELS), {"weight": np.ones(4, np.float32)}, "`weight` must have one number a class"),
+            Bad((LOGITS, LABELS), {"ignore_index": 1.5}, "`ignore_index`"),
+            option("axis", 2, (LOGITS, LABELS)),
+            Bad((LOGITS[:, :0], LABELS), {}, "`pred` must have an axis of at least one class"),
+        ),
+        reports=(
+            *CLASS_REPORTS[:3],
+            Bad((PROBABILITIES, LABELS), {}, "`pred` must hold log-probabilities, at most 0, .*cross_entropy"),
+            Bad((LOGITS + 1, LABELS), {}, "`pred` must hold log-probabilities"),
+        ),
+        extremes=(
+            Extreme(([[0.0, -INF, -INF], [-1e4, 0.0, -INF]], [0, 0]), {}, [0, 1e4]),
+            Extreme(([[0.0, -INF]], [1]), {}, [INF]),
+            Extreme(([[0.0, -INF], [-1.0, -1.0]], [1, 0]), {"weight": [1.0, 0.0]}, [0, 1]),
+        ),
+    ),
+    Row(
+        jaxloss.binary_cross_entropy,
+        draw_probabilities,
+        per_example(bce_of_probabilities_oracle),
+        variants=({}, {"weight": 0.5}, {"weight": [[0.5], [2.0], [3.0]]}),
+        traced=("weight",),
+        differentiable=(0, 1),
+        torch=lambda nn, *tensors, **options: nn.binary_cross_entropy(*tensors, **options),
+        refuses=(
+            option("weight", -1.0),
+            Bad((FLOATS, FLOATS), {"weight": np.ones(3, np.float32)}, "`weight` must broadcast to \\(3, 4\\)"),
+        ),
+        reports=(
+            Bad((FLOATS + 1, FLOATS), {}, "`pred` must hold values in \\[0, 1\\], .* binary_cross_entropy_with_logits"),
+            Bad((-FLOATS, FLOATS), {}, "`pred` must hold values in"),
+            *BINARY_REPORTS[:3],
+        ),
+        extremes=(
+            Extreme(([0.0, 1.0, 0.0, 1.0, 0.5], [0.0, 1.0, 1.0, 0.0, 1.0]), {}, [0, 0, 100, 100, math.log(2)]),
+            Extreme(([1e-30, 1e-8, 1 - 2.0**-24], [1.0, 0.0, 1.0]), {}, [30 * math.log(10), 1e-8, 2.0**-24]),
         ),
     ),
     Row(

@@ -131,6 +131,61 @@ def test_the_mean_divides_by_the_class_weights_used():
     np.testing.assert_allclose(jaxloss.cross_entropy(LOGITS, LABELS, weight=weight), expected, rtol=1e-6)
 
 
+def test_nll_of_log_softmax_is_cross_entropy():
+    weight = jnp.array([1.0, 3.0, 7.0])
+    for ignored in (None, 0):
+        nll = jaxloss.nll_loss(jax.nn.log_softmax(LOGITS), LABELS, weight=weight, ignore_index=ignored)
+        expected = jaxloss.cross_entropy(LOGITS, LABELS, weight=weight, ignore_index=ignored)
+        np.testing.assert_allclose(nll, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("label", [-1, 3, -100])
+def test_a_label_out_of_range_is_nan_in_the_whole_row_and_nowhere_else(label):
+    log_p = jax.nn.log_softmax(LOGITS)
+    loss = jax.value_and_grad(lambda log_p: jaxloss.nll_loss(log_p, jnp.array([label, 1]), reduction="sum"))
+    value, gradient = loss(log_p)
+    assert np.isnan(value)
+    np.testing.assert_array_equal(np.isnan(gradient), [[True] * 3, [False] * 3])
+
+
+def test_pitfall_logits_for_nll_are_reported():
+    for wrong in (LOGITS, jax.nn.softmax(LOGITS)):
+        with pytest.raises(checkify.JaxRuntimeError, match="nll_loss: `pred` must hold log-prob.*use cross_entropy"):
+            checked(jaxloss.nll_loss, wrong, LABELS)
+
+
+def test_binary_cross_entropy_of_a_sigmoid_is_the_one_with_logits():
+    of_logits = jax.value_and_grad(jaxloss.binary_cross_entropy_with_logits)
+    of_probabilities = jax.value_and_grad(lambda x, y: jaxloss.binary_cross_entropy(jax.nn.sigmoid(x), y))
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), of_logits(*BINARY), of_probabilities(*BINARY)
+    )
+
+
+def test_binary_cross_entropy_at_zero_and_one_is_pytorchs():
+    pred, target = jnp.array([0.0, 0, 0, 1, 1, 1]), jnp.array([0.0, 1, 0.5, 0, 1, 0.5])
+
+    def loss(pred, target):
+        return jaxloss.binary_cross_entropy(pred, target, reduction="sum")
+
+    values = jaxloss.binary_cross_entropy(pred, target, reduction="none")
+    np.testing.assert_array_equal(values, [0, 100, 50, 100, 0, 50])
+    slopes, to_target = jax.grad(loss, (0, 1))(pred, target)
+    np.testing.assert_allclose(slopes, [0, -1e12, -5e11, 1e12, 0, 5e11], rtol=1e-6)
+    # PyTorch's gradient to the target is infinite here; ours is the slope of the value.
+    np.testing.assert_array_equal(to_target, [100, 100, 100, -100, -100, -100])
+    for mixed in jax.tree.leaves(jax.hessian(loss, (0, 1))(pred, target)):
+        assert np.isfinite(mixed).all()
+
+
+def test_pitfall_logits_for_binary_cross_entropy_are_nan_and_reported():
+    value, gradient = jax.value_and_grad(jaxloss.binary_cross_entropy)(jnp.array([1.5, -0.5]), jnp.array([1.0, 0.0]))
+    assert np.isnan(value)
+    assert np.isnan(gradient).all()
+    with pytest.raises(checkify.JaxRuntimeError, match="`pred` must hold values in.*binary_cross_entropy_with_logits"):
+        checked(jaxloss.binary_cross_entropy, 4 * BINARY[0], BINARY[1])
+
+
 def test_every_label_ignored_is_zero():
     value, gradient = jax.value_and_grad(jaxloss.cross_entropy)(LOGITS, jnp.array([-100, -100]), ignore_index=-100)
     assert value == 0
