@@ -42,8 +42,21 @@ from jaxloss.margin import (
     soft_margin_loss,
     squared_hinge_loss,
 )
-from jaxloss.metric_learning import triplet_margin_loss
-from jaxloss.regression import huber_loss, l1_loss, mse_loss, smooth_l1_loss
+from jaxloss.metric_learning import (
+    cosine_embedding_loss,
+    triplet_margin_loss,
+    triplet_margin_with_distance_loss,
+)
+from jaxloss.regression import (
+    gaussian_nll_loss,
+    huber_loss,
+    l1_loss,
+    log_cosh_loss,
+    mse_loss,
+    poisson_nll_loss,
+    quantile_loss,
+    smooth_l1_loss,
+)
 from jaxloss.segmentation import dice_loss
 from jaxloss.sequence import ctc_loss
 
@@ -56,6 +69,7 @@ __all__ = [
     "classification",
     "complete_box_iou_loss",
     "composition",
+    "cosine_embedding_loss",
     "cross_entropy",
     "ctc_loss",
     "detection",
@@ -63,6 +77,7 @@ __all__ = [
     "distance_box_iou_loss",
     "divergence",
     "focal_loss",
+    "gaussian_nll_loss",
     "generalized_box_iou_loss",
     "hinge_embedding_loss",
     "hinge_loss",
@@ -71,6 +86,7 @@ __all__ = [
     "l1_loss",
     "language_modeling",
     "linear_cross_entropy",
+    "log_cosh_loss",
     "margin",
     "margin_ranking_loss",
     "metric_learning",
@@ -79,6 +95,8 @@ __all__ = [
     "multilabel_margin_loss",
     "multilabel_soft_margin_loss",
     "nll_loss",
+    "poisson_nll_loss",
+    "quantile_loss",
     "reductions",
     "regression",
     "segmentation",
@@ -90,5 +108,6 @@ __all__ = [
     "softmax_focal_loss",
     "squared_hinge_loss",
     "triplet_margin_loss",
+    "triplet_margin_with_distance_loss",
     "weighted_sum",
 ]

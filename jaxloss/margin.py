@@ -426,19 +426,18 @@ def _signed(
 
 def _label_hinges(pred: Array, labels: Array) -> Array:
     """sum_k sum_j max(0, 1 - x_k + x_j) over the listed labels k and the classes j that are not listed; -1 is none."""
-    classes = jnp.arange(pred.shape[-1], dtype=labels.dtype)
-    listed = jnp.any(labels[..., None] == classes, -2)
-
     # One place of the lists at a time: all pairs of classes at once would take the square of their memory.
+    places, classes = jnp.moveaxis(labels, -1, 0), jnp.arange(pred.shape[-1], dtype=labels.dtype)
+    none_yet = labels < -1  # Made of the data, so that it varies over a mesh as the data does.
+    listed, _ = jax.lax.scan(lambda seen, label: (seen | (label[..., None] == classes), None), none_yet, places)
+
     @jax.checkpoint
     def add_place(total: Array, label: Array) -> tuple[Array, None]:
         own = jnp.sum(jnp.where(label[..., None] == classes, pred, 0.0), -1, keepdims=True)
-        open_ = ~listed & (label >= 0)[..., None]
-        return total + jnp.sum(jax.nn.relu(jnp.where(open_, 1 + (pred - own), 0.0)), -1), None
+        closed = listed | (label < 0)[..., None]
+        return total + jnp.sum(jax.nn.relu(jnp.where(closed, 0.0, 1 + (pred - own))), -1), None
 
-    # Made of the data, so that it varies over a mesh as the data does.
-    start = (0 * labels[..., 0]).astype(pred.dtype)
-    return jax.lax.scan(add_place, start, jnp.moveaxis(labels, -1, 0))[0]
+    return jax.lax.scan(add_place, none_yet[..., 0].astype(pred.dtype), places)[0]
 
 
 def _positive_part(value: Array) -> Array:

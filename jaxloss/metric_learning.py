@@ -1,12 +1,14 @@
 """Metric learning: what is alike lies close, what is not lies apart."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import ArrayLike, Bool, Float
 
 from jaxloss._contracts import Contract
-from jaxloss._numerics import expand, fill_hidden, norm
+from jaxloss._numerics import expand, fill_hidden, nan_unless, norm
 from jaxloss.reductions import Reduction, resolve
 
 
@@ -73,3 +75,147 @@ def triplet_margin_loss(
     if swap:
         to_negative = jnp.minimum(to_negative, norm(positive - negative + eps, p))
     return reduce(jax.nn.relu(margin + (to_positive - to_negative)), where)
+
+
+def triplet_margin_with_distance_loss(
+    anchor: Float[ArrayLike, "*batch features"],
+    positive: Float[ArrayLike, "*batch features"],
+    negative: Float[ArrayLike, "*batch features"],
+    *,
+    distance_function: Callable[[Array, Array], Array] | None = None,
+    margin: Float[ArrayLike, ""] | float = 1.0,
+    swap: bool = False,
+    where: Bool[ArrayLike, "*batch"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "*reduced"]:
+    r"""`triplet_margin_loss` with a distance d of your own:
+
+        loss = max(d(anchor, positive) - d(anchor, negative) + margin, 0)
+
+    Gradients where points coincide are those of your distance. Under the mask it sees points that are distinct, not
+    zero and shorter than 1, so that no distance of common use is singular there.
+
+    Args:
+        anchor: embeddings on the last axis, floating.
+        positive: embeddings of the same kind as the anchor, floating, of exactly its shape.
+        negative: embeddings of another kind, floating, of exactly its shape.
+        distance_function: `(x, y) -> distances`: two arrays of the shape of `anchor` become one distance a row, of that
+            shape without its last axis. None for the Euclidean one, `||x - y + 1e-6||`.
+        margin: greater than 0, in the unit of the distance. May be traced.
+        swap: use d(positive, negative) where it is the smaller of the two distances to the negative.
+        where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
+        reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
+
+    Returns:
+        The mean, the sum, or one loss a triplet, of the shape of `anchor` without its last axis; float32 for
+        half-precision inputs.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract, that of what `distance_function` returns too.
+        ValueError: a Python number out of its domain, or an unknown `reduction`.
+
+    PyTorch: `torch.nn.functional.triplet_margin_with_distance_loss`, `torch.nn.TripletMarginWithDistanceLoss`.
+
+    Reference: V. Balntas et al., Learning local feature descriptors with triplets and shallow convolutional neural
+    networks, 2016, doi:10.5244/C.30.119.
+
+    >>> anchor, positive, negative = jnp.array([[0.0, 0.0], [3.0, 4.0], [0.0, 1.5]])[:, None]
+    >>> def manhattan(x, y):
+    ...     return jnp.abs(x - y).sum(-1)
+    >>> triplet_margin_with_distance_loss(anchor, positive, negative, distance_function=manhattan)
+    Array(6.5, dtype=float32)
+    """
+    contract = Contract("triplet_margin_with_distance_loss")
+    reduce = resolve(contract.function, reduction)
+    anchor, positive, negative = contract.rows(
+        None, "the features", anchor=anchor, positive=positive, negative=negative
+    )
+    margin = contract.positive(anchor.dtype, margin=margin)
+    shape = anchor.shape[:-1]
+    where = contract.mask(shape, where=where)
+    rows, step = expand(-1, where), 0.25 / max(anchor.shape[-1], 1)
+    (anchor,) = fill_hidden(rows, step, anchor)
+    (positive,) = fill_hidden(rows, 2 * step, positive)
+    (negative,) = fill_hidden(rows, 3 * step, negative)
+
+    def distance(x: Array, y: Array) -> Array:
+        if distance_function is None:
+            return norm(x - y + 1e-6, 2)
+        hint = "It returns one distance a row: sum over axis -1."
+        return contract.floating([shape], hint, distance_function=distance_function(x, y)).astype(anchor.dtype)
+
+    to_positive, to_negative = distance(anchor, positive), distance(anchor, negative)
+    if swap:
+        to_negative = jnp.minimum(to_negative, distance(positive, negative))
+    return reduce(jax.nn.relu(margin + (to_positive - to_negative)), where)
+
+
+def cosine_embedding_loss(
+    input1: Float[ArrayLike, "*batch features"],
+    input2: Float[ArrayLike, "*batch features"],
+    target: Float[ArrayLike, "*batch"],
+    *,
+    margin: Float[ArrayLike, ""] | float = 0.0,
+    where: Bool[ArrayLike, "*batch"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "*reduced"]:
+    r"""The angle between pairs that are alike shall be small, that between pairs that are not, large:
+
+        cos(x, y) = x . y / sqrt((|x|^2 + 1e-12) (|y|^2 + 1e-12))
+        loss      = 1 - cos(input1, input2)                  if target is 1
+                    max(cos(input1, input2) - margin, 0)     if target is -1
+
+    The cosine of a zero vector is 0, its gradient finite. 1 - cos is computed without the subtraction: it keeps its
+    digits where the vectors nearly agree, and is never negative.
+
+    Args:
+        input1: embeddings on the last axis, floating.
+        input2: embeddings to compare them with, floating, of exactly the shape of `input1`.
+        target: 1 for a pair that is alike, -1 for one that is not, floating, of the shape of `input1` without its last
+            axis. Anything else gives NaN in value and gradient (PyTorch's loss is 0 there).
+        margin: in [-1, 1], the cosine that pairs which are not alike may have; 0 to 0.5 is common. May be traced.
+        where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
+        reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
+
+    Returns:
+        The mean, the sum, or one loss a pair, of the shape of `target`; float32 for half-precision inputs.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract; integer targets are refused.
+        ValueError: a Python number out of its domain, or an unknown `reduction`.
+        JaxRuntimeError: under `chex.chexify`, targets that are not -1 or 1.
+
+    PyTorch: `torch.nn.functional.cosine_embedding_loss`, `torch.nn.CosineEmbeddingLoss`.
+
+    Reference: J. Bromley et al., Signature Verification Using a "Siamese" Time Delay Neural Network, 1993,
+    doi:10.1142/S0218001493000339.
+
+    >>> x, y = jnp.array([[1.0, 0.0], [1.0, 0.0]]), jnp.array([[0.0, 2.0], [3.0, 4.0]])
+    >>> print(cosine_embedding_loss(x, y, jnp.array([1.0, -1.0]), reduction="none").round(4))
+    [1.  0.6]
+    """
+    contract = Contract("cosine_embedding_loss")
+    reduce = resolve(contract.function, reduction)
+    input1, input2 = contract.rows(None, "the features", input1=input1, input2=input2)
+    target = contract.floating([input1.shape[:-1]], "One number a pair.", target=target)
+    margin = contract.cosine(input1.dtype, margin=margin)
+    where = contract.mask(target.shape, where=where)
+    input1, input2 = fill_hidden(expand(-1, where), 0.0, input1, input2)
+    (target,) = fill_hidden(where, 1.0, target)
+    contract.check_signs("For labels 0 and 1: 2 * target - 1.", target=target)
+
+    unit1, rest1 = _unit(input1)
+    unit2, rest2 = _unit(input2)
+    # |unit|^2 + rest = 1, so this is 1 - unit1 . unit2.
+    apart = 0.5 * (jnp.square(unit1 - unit2).sum(-1) + (rest1 + rest2))
+    too_near = jax.nn.relu(jnp.sum(unit1 * unit2, -1) - margin)
+    return reduce(jnp.where(target == -1, too_near, apart) * nan_unless(jnp.abs(target) == 1), where)
+
+
+def _unit(vectors: Array) -> tuple[Array, Array]:
+    """x / sqrt(|x|^2 + 1e-12), and what its square lacks to 1. Scaled, so that no square overflows."""
+    largest = jax.lax.stop_gradient(jnp.abs(vectors).max(-1, initial=1e-6))
+    scale = jnp.where(jnp.isfinite(largest), largest, 1.0)
+    scaled, rest = vectors / scale[..., None], jnp.square(1e-6 / scale)
+    total = jnp.square(scaled).sum(-1) + rest
+    return scaled * jax.lax.rsqrt(total)[..., None], rest / total

@@ -1,5 +1,7 @@
 """Regression: continuous targets."""
 
+import math
+import numbers
 from typing import Any
 
 import jax
@@ -8,7 +10,7 @@ from jax import Array
 from jaxtyping import ArrayLike, Bool, Float
 
 from jaxloss._contracts import Contract
-from jaxloss._numerics import fill_hidden
+from jaxloss._numerics import fill_hidden, nan_unless, weigh
 from jaxloss.reductions import Reduction, resolve
 
 
@@ -166,6 +168,224 @@ def huber_loss(
     return reduce(delta * _smooth_l1(error, delta), where)
 
 
+def log_cosh_loss(
+    pred: Float[ArrayLike, "*batch"],
+    target: Float[ArrayLike, "*batch"],
+    *,
+    where: Bool[ArrayLike, "*batch"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "*reduced"]:
+    r"""Half the squared error near 0, absolute error beyond, and smooth to every order, with d = pred - target:
+
+        loss = log cosh d
+
+    It never overflows: far out it is `|d| - log 2`. The slope is tanh d, the curvature 1 - tanh^2 d.
+
+    Args:
+        pred: predictions, floating.
+        target: what they should be, floating, of exactly the shape of `pred`.
+        where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
+        reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
+
+    Returns:
+        The mean, the sum, or an array of the shape of `pred`; float32 for half-precision inputs.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract; integer targets are refused.
+        ValueError: unknown `reduction`.
+
+    PyTorch: none.
+
+    Reference: R. A. Saleh and A. K. M. E. Saleh, Statistical Properties of the log-cosh Loss Function Used in Machine
+    Learning, arXiv:2208.04564.
+
+    >>> print(log_cosh_loss(jnp.array([2.5, 0.0]), jnp.array([3.0, 100.0]), reduction="none").round(4))
+    [ 0.1201 99.3069]
+    """
+    contract = Contract("log_cosh_loss")
+    reduce = resolve(contract.function, reduction)
+    error, where = _error(contract, pred, target, where)
+    return reduce(_log_cosh(error), where)
+
+
+def quantile_loss(
+    pred: Float[ArrayLike, "*batch"],
+    target: Float[ArrayLike, "..."],
+    *,
+    quantile: Float[ArrayLike, ""] | Float[ArrayLike, " quantiles"] | float = 0.5,
+    where: Bool[ArrayLike, "*batch"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "*reduced"]:
+    r"""Pinball loss, least where `pred` is the q-quantile of the target, with d = target - pred:
+
+        loss = max(q d, (q - 1) d)
+
+    At d = 0 the gradient is that of the middle of the kink, q - 1/2 for d: 0 for the median, whose loss is half of
+    `l1_loss`.
+
+    Args:
+        pred: predicted quantiles, floating.
+        target: what was observed, floating: of exactly the shape of `pred`, or, for an array of quantiles, of its shape
+            without the last axis.
+        quantile: q in [0, 1], or a 1-d array of them, one for each entry of the last axis of `pred`. 0.9 punishes
+            predictions that are too low nine times as much as those too high. May be traced.
+        where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
+        reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
+
+    Returns:
+        The mean, the sum, or an array of the shape of `pred`; float32 for half-precision inputs.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract; integer targets are refused.
+        ValueError: a Python number `quantile` outside [0, 1], or an unknown `reduction`.
+        JaxRuntimeError: under `chex.chexify`, a traced `quantile` or one of an array outside [0, 1].
+
+    PyTorch: none.
+
+    Reference: R. Koenker and G. Bassett, Regression Quantiles, 1978, doi:10.2307/1913643.
+
+    >>> pred, target = jnp.array([[1.0, 2.0, 4.0]]), jnp.array([3.0])
+    >>> print(quantile_loss(pred, target, quantile=jnp.array([0.1, 0.5, 0.9]), reduction="none").round(1))
+    [[0.2 0.5 0.1]]
+    """
+    contract = Contract("quantile_loss")
+    reduce = resolve(contract.function, reduction)
+    if contract.array("quantile", quantile).ndim == 0:
+        pred, target = contract.floats(pred=pred, target=target)
+        q = contract.fraction(pred.dtype, quantile=quantile)
+    else:
+        pred, target, q = _many_quantiles(contract, pred, target, quantile)
+    where = contract.mask(pred.shape, where=where)
+    pred, target = fill_hidden(where, 0.0, pred, target)
+    error = target - pred
+    slope = jnp.where(error > 0, q, jnp.where(error < 0, q - 1, q - 0.5))
+    return reduce(weigh(slope, error), where)
+
+
+def gaussian_nll_loss(
+    pred: Float[ArrayLike, "*batch"],
+    target: Float[ArrayLike, "*batch"],
+    var: Float[ArrayLike, "..."] | float,
+    *,
+    full: bool = False,
+    eps: Float[ArrayLike, ""] | float = 1e-6,
+    where: Bool[ArrayLike, "*batch"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "*reduced"]:
+    r"""Negative log-likelihood of the target under a normal distribution of predicted mean and variance:
+
+        v    = max(var, eps)
+        loss = 0.5 (log v + (pred - target)^2 / v)        + 0.5 log(2 pi) if full
+
+    The gradient to `var` is that to v, below `eps` too, as in PyTorch: a variance that fell too low is driven up again.
+
+    Args:
+        pred: predicted means, floating.
+        target: what was observed, floating, of exactly the shape of `pred`.
+        var: predicted variances, not standard deviations, at least 0, in the squared unit of `pred`; floating, of the
+            shape of `pred`, or of that with a last axis of 1 or without the last axis, for one variance a row; or one
+            number, which may be traced. A negative variance gives NaN in value and gradient.
+        full: add the constant, which makes the loss a likelihood and changes no gradient.
+        eps: the least variance, at least 0, in the unit of `var`. May be traced; no gradient flows to it.
+        where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
+        reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
+
+    Returns:
+        The mean, the sum, or an array of the shape of `pred`; float32 for half-precision inputs.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract; integer targets are refused.
+        ValueError: a Python number out of its domain, or an unknown `reduction`.
+        JaxRuntimeError: under `chex.chexify`, a negative variance.
+
+    PyTorch: `torch.nn.functional.gaussian_nll_loss`, `torch.nn.GaussianNLLLoss`. It also takes a `var` with a 1 on
+    another axis than the last; broadcast that one by `jnp.broadcast_to(var, pred.shape)`.
+
+    Reference: D. A. Nix and A. S. Weigend, Estimating the Mean and Variance of the Target Probability Distribution,
+    1994, doi:10.1109/ICNN.1994.374138.
+
+    >>> pred, target, var = jnp.array([2.5, 0.0]), jnp.array([3.0, 2.0]), jnp.array([0.25, 4.0])
+    >>> print(f"{gaussian_nll_loss(pred, target, var):.4f}")
+    0.5000
+    """
+    contract = Contract("gaussian_nll_loss")
+    reduce = resolve(contract.function, reduction)
+    pred, target = contract.floats(pred=pred, target=target)
+    var = _variance(contract, pred, var)
+    eps = contract.nonnegative(pred.dtype, eps=eps)
+    where = contract.mask(pred.shape, where=where)
+    pred, target = fill_hidden(where, 0.0, pred, target)
+    (var,) = fill_hidden(where, 1.0, var)
+    contract.check_nonnegative("For a log-variance pass its exponential.", var=var)
+    values = _gaussian_nll(pred - target, var, eps)
+    return reduce(values + 0.5 * math.log(2 * math.pi) if full else values, where)
+
+
+def poisson_nll_loss(
+    pred: Float[ArrayLike, "*batch"],
+    target: Float[ArrayLike, "*batch"],
+    *,
+    log_input: bool = True,
+    full: bool = False,
+    eps: Float[ArrayLike, ""] | float = 1e-8,
+    where: Bool[ArrayLike, "*batch"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "*reduced"]:
+    r"""Negative log-likelihood of counts y under a Poisson distribution, of predicted log-rate or rate x:
+
+        loss = exp(x) - y x              if log_input
+        loss = x - y log(x + eps)        otherwise
+               + y log y - y + 0.5 log(2 pi y) if full and y > 1
+
+    The full loss adds Stirling's approximation of log y!, which changes no gradient of `pred` and is left out for a y
+    of 0 or 1, where log y! is 0. A count of 0 at a rate of 0 contributes 0, with `eps=0` and a log-rate of -inf too.
+
+    Args:
+        pred: predicted log-rates, or rates, at least 0, if not `log_input`; floating.
+        target: observed counts, at least 0, floating, of exactly the shape of `pred`.
+        log_input: whether `pred` holds logarithms.
+        full: add Stirling's approximation.
+        eps: keeps the logarithm of a rate of 0 finite, at least 0, in the unit of the rate; not used if `log_input`.
+            May be traced.
+        where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
+        reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
+
+    Returns:
+        The mean, the sum, or an array of the shape of `pred`; float32 for half-precision inputs.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract; integer targets are refused.
+        ValueError: a Python number `eps` below 0, or an unknown `reduction`.
+        JaxRuntimeError: under `chex.chexify`, negative counts, and negative rates if not `log_input`.
+
+    PyTorch: `torch.nn.functional.poisson_nll_loss`, `torch.nn.PoissonNLLLoss`.
+
+    Reference: J. A. Nelder and R. W. M. Wedderburn, Generalized Linear Models, 1972, doi:10.2307/2344614.
+
+    >>> print(poisson_nll_loss(jnp.array([0.0, 1.0]), jnp.array([2.0, 3.0]), reduction="none").round(4))
+    [ 1.     -0.2817]
+    """
+    contract = Contract("poisson_nll_loss")
+    reduce = resolve(contract.function, reduction)
+    pred, target = contract.floats("Cast it: target.astype(jnp.float32).", pred=pred, target=target)
+    eps = contract.nonnegative(pred.dtype, eps=eps)
+    where = contract.mask(pred.shape, where=where)
+    pred, target = fill_hidden(where, 1.0, pred, target)
+    contract.check_nonnegative(target=target)
+
+    if log_input:
+        values = jnp.exp(pred) - weigh(target, pred)
+    else:
+        contract.check_nonnegative("For log-rates use log_input=True.", pred=pred)
+        rate = pred + eps
+        values = pred - target * jnp.log(jnp.where((target == 0) & (rate == 0), 1.0, rate))
+    if full:
+        many = jnp.where(target > 1, target, 1.0)
+        stirling = many * jnp.log(many) - many + 0.5 * jnp.log(2 * math.pi * many)
+        values = values + jnp.where(target > 1, stirling, 0.0)
+    return reduce(values, where)
+
+
 def _error(contract: Contract, pred: Any, target: Any, where: Any) -> tuple[Array, Array | None]:
     """What every loss of the error does first; what is masked becomes an error of 0."""
     pred, target = contract.floats(pred=pred, target=target)
@@ -192,3 +412,72 @@ def _smooth_l1_jvp(primals, tangents):
 def _smooth_l1_slope(error: Array, beta: ArrayLike) -> Array:
     sharp = beta < jnp.finfo(error.dtype).tiny
     return jnp.where(sharp, jnp.sign(error), jnp.clip(error / jnp.where(sharp, 1.0, beta), -1.0, 1.0))
+
+
+@jax.custom_jvp
+def _log_cosh(error: Array) -> Array:
+    # With u = exp(-|d|) - 1, cosh d is 1 + u^2 / (2 (1 + u)) and exp(|d|) (1 + u + u^2 / 2): exact near 0, and far out.
+    size = jnp.abs(error)
+    near = size < 1
+    u = jnp.expm1(-size)
+    rest = jnp.where(near, jnp.square(u) / jnp.where(near, 2 * (1 + u), 1.0), u + 0.5 * jnp.square(u))
+    return jnp.where(near, 0.0, size) + jnp.log1p(rest)
+
+
+@_log_cosh.defjvp
+def _log_cosh_jvp(primals, tangents):
+    return _log_cosh(*primals), jnp.tanh(primals[0]) * tangents[0]
+
+
+def _many_quantiles(contract: Contract, pred: Any, target: Any, quantile: Any) -> tuple[Array, Array, Array]:
+    """Predictions, the target of each, and the quantile of each entry of the last axis."""
+    (pred,) = contract.rows(None, "the quantiles", pred=pred)
+    hint = "For an array of quantiles `target` lacks the last axis of `pred`."
+    target = contract.floating([pred.shape[:-1]], hint, target=target)
+    meaning = "one number for each entry of the last axis of `pred`"
+    q = contract.fractions(pred.shape[-1], meaning, pred.dtype, quantile=quantile)
+    return pred, jnp.broadcast_to(target[..., None], pred.shape), q
+
+
+def _variance(contract: Contract, pred: Array, var: Any) -> Array:
+    """One number, or an array that broadcasts to pred."""
+    ndim = contract.array("var", var).ndim
+    if isinstance(var, numbers.Real) or (ndim == 0 and pred.ndim > 1):
+        return jnp.asarray(contract.nonnegative(pred.dtype, var=var), pred.dtype)
+    rows = [(*pred.shape[:-1], 1), pred.shape[:-1]] if pred.ndim else []
+    hint = "Variances are those of elements or of rows: jnp.broadcast_to(var, pred.shape)."
+    var = contract.floating([pred.shape, *rows], hint, var=var)
+    return jnp.broadcast_to(var[..., None] if var.ndim < pred.ndim else var, pred.shape)
+
+
+@jax.custom_jvp
+def _gaussian_nll(error: Array, var: Array, eps: ArrayLike) -> Array:
+    return 0.5 * (jnp.log(_at_least(var, eps)) + error * _by_variance(error, var, eps))
+
+
+@_gaussian_nll.defjvp
+def _gaussian_nll_jvp(primals, tangents):
+    # Products in this order overflow no sooner than the loss does.
+    error, var, eps = primals
+    error_dot, var_dot, _ = tangents
+    ratio = _by_variance(error, var, eps)
+    return _gaussian_nll(*primals), ratio * error_dot + 0.5 * _by_variance(1 - error * ratio, var, eps) * var_dot
+
+
+@jax.custom_jvp
+def _by_variance(numerator: Array, var: Array, eps: ArrayLike) -> Array:
+    """numerator / max(var, eps), differentiated as if var were not clamped."""
+    return numerator / _at_least(var, eps)
+
+
+@_by_variance.defjvp
+def _by_variance_jvp(primals, tangents):
+    numerator, var, eps = primals
+    numerator_dot, var_dot, _ = tangents
+    ratio = _by_variance(numerator, var, eps)
+    return ratio, numerator_dot / _at_least(var, eps) - _by_variance(ratio, var, eps) * var_dot
+
+
+def _at_least(var: Array, eps: ArrayLike) -> Array:
+    """The clamp must not make a plausible number of a negative variance."""
+    return jnp.maximum(var, eps) * nan_unless(var >= 0)

@@ -100,6 +100,49 @@ def huber_oracle(pred, target, delta=1.0):
     return np.where(error <= delta, 0.5 * error**2, delta * (error - 0.5 * delta))
 
 
+def log_cosh_oracle(pred, target):
+    error = np.abs(pred - target)
+    return np.log(np.cosh(error))
+
+
+def draw_quantiles(rng: np.random.Generator, batch: tuple[int, ...], options: dict[str, Any]) -> Arrays:
+    """An array of quantiles has as many as the last axis of the batch."""
+    pred, target = draw_errors(rng, batch, options)
+    return pred, target[..., 0] if np.ndim(options.get("quantile", 0)) else target
+
+
+def quantile_oracle(pred, target, quantile=0.5):
+    quantile = np.asarray(quantile)
+    error = (target[..., None] if quantile.ndim else target) - pred
+    return np.maximum(quantile * error, (quantile - 1) * error)
+
+
+def draw_gaussians(rng: np.random.Generator, batch: tuple[int, ...], options: dict[str, Any]) -> Arrays:
+    """A variance for each element; the variants have one for each row, with and without the last axis."""
+    var = 0.7 + rng.random(size=batch)
+    if batch and options.get("full"):
+        var = var[..., :1]
+    elif batch and "eps" in options:
+        var = var[..., 0]
+    return *draw_errors(rng, batch, options), var
+
+
+def gaussian_oracle(pred, target, var, full=False, eps=1e-6):
+    var = np.maximum(var[..., None] if var.ndim < pred.ndim else var, eps)
+    return 0.5 * (np.log(var) + (pred - target) ** 2 / var) + (0.5 * math.log(2 * math.pi) if full else 0)
+
+
+def draw_counts(rng: np.random.Generator, batch: tuple[int, ...], options: dict[str, Any]) -> Arrays:
+    pred = rng.normal(size=batch) if options.get("log_input", True) else 0.1 + rng.random(size=batch)
+    return pred, rng.poisson(2.0, size=batch) + 0.1 + 0.5 * rng.random(size=batch)
+
+
+def poisson_oracle(pred, target, log_input=True, full=False, eps=1e-8):
+    values = np.exp(pred) - target * pred if log_input else pred - target * np.log(pred + eps)
+    stirling = target * np.log(target) - target + 0.5 * np.log(2 * np.pi * target)
+    return values + np.where(target > 1, stirling, 0) if full else values
+
+
 # Classification
 
 
@@ -304,6 +347,33 @@ def triplet_oracle(anchor, positive, negative, margin=1.0, p=2.0, eps=1e-6, swap
     return np.maximum(distance(anchor, positive) - far + margin, 0)
 
 
+def manhattan(x, y):
+    """A distance that NumPy, PyTorch and JAX can all compute."""
+    return abs(x - y).sum(-1)
+
+
+def squared_distance(x, y):
+    return ((x - y) ** 2).sum(-1)
+
+
+def triplet_with_distance_oracle(anchor, positive, negative, distance_function=None, margin=1.0, swap=False):
+    distance = distance_function or (lambda x, y: np.sqrt(squared_distance(x, y - 1e-6)))
+    far = distance(anchor, negative)
+    if swap:
+        far = np.minimum(far, distance(positive, negative))
+    return np.maximum(distance(anchor, positive) - far + margin, 0)
+
+
+def draw_pairs(rng: np.random.Generator, batch: tuple[int, ...], options: dict[str, Any]) -> Arrays:
+    return *rng.normal(size=(2, *batch, 4)), 2.0 * rng.integers(0, 2, size=batch) - 1
+
+
+def cosine_oracle(input1, input2, target, margin=0.0):
+    squares = ((input1**2).sum(-1) + 1e-12) * ((input2**2).sum(-1) + 1e-12)
+    cosine = (input1 * input2).sum(-1) / np.sqrt(squares)
+    return np.where(target == 1, 1 - cosine, np.maximum(cosine - margin, 0))
+
+
 # Sequences
 
 FRAMES, SYMBOLS, LABELS_LONG = 4, 4, 2
@@ -425,6 +495,13 @@ def torch_multilabel_margin(nn, pred, target, *, reduction):
     return values.reshape(pred.shape[:-1]) if reduction == "none" else values
 
 
+def torch_cosine(nn, input1, input2, target, *, reduction, **options):
+    """PyTorch takes one axis of pairs."""
+    rows = input1.flatten(0, -2), input2.flatten(0, -2), target.flatten()
+    values = nn.cosine_embedding_loss(*rows, reduction=reduction, **options)
+    return values.reshape(target.shape) if reduction == "none" else values
+
+
 # The table
 
 FLOATS = np.ones((3, 4), np.float32)
@@ -474,7 +551,7 @@ CLASS_EXTREMES = (
     Extreme(([[40.0, 0.0]], [0]), {}, [math.log1p(math.exp(-40))]),
 )
 SIGN_REPORTS = tuple(
-    Bad((FLOATS, wrong), {}, f"`target` must hold -1 or 1, got {got}.*2 \\* target - 1")
+    Bad((FLOATS, wrong), {}, f"`target` must hold -1 or 1, got values from {got}.*2 \\* target - 1")
     for wrong, got in (
         (0 * FLOATS, "0"),
         (np.eye(3, 4, dtype=np.float32), "0"),
@@ -534,6 +611,83 @@ TABLE = (
         torch=lambda nn, *tensors, **options: nn.huber_loss(*tensors, **options),
         refuses=(option("delta", -1.0), option("delta", 0), option("delta", np.float32(-1))),
         extremes=(Extreme(([1e37, 0.0, -INF], [0.0, 0.0, 0.0]), {"delta": 2.0}, [2e37, 0.0, INF]),),
+    ),
+    Row(
+        jaxloss.log_cosh_loss,
+        draw_errors,
+        per_example(log_cosh_oracle),
+        differentiable=(0, 1),
+        extremes=(
+            Extreme(([1e38, 0.0, -INF, 1e4], [0.0, 0.0, 0.0, 0.0]), {}, [1e38, 0.0, INF, 1e4 - math.log(2)]),
+            *(Extreme(([d], [0.0]), {}, [d**2 / 2 - d**4 / 12]) for d in (1e-1, 1e-2, 1e-4, 1e-8, 1e-15)),
+        ),
+    ),
+    Row(
+        jaxloss.quantile_loss,
+        draw_quantiles,
+        per_example(quantile_oracle),
+        variants=({}, {"quantile": 0.9}, {"quantile": [0.05, 0.5, 0.9, 0.99]}),
+        traced=("quantile",),
+        differentiable=(0, 1),
+        refuses=(
+            option("quantile", 1.5),
+            option("quantile", -0.1),
+            option("quantile", NAN),
+            Bad((FLOATS, FLOATS), {"quantile": FLOATS[0]}, "`target` must .* of shape \\(3,\\).* lacks the last axis"),
+            Bad((FLOATS, FLOATS[:, 0]), {"quantile": FLOATS[0, :3]}, "`quantile` must have one number for each entry"),
+            Bad((FLOATS, FLOATS[:, 0]), {"quantile": FLOATS}, "`quantile` must have one number for each entry"),
+            Bad((FLOATS, FLOATS[:, 0]), {"quantile": FLOATS[0] > 0}, "`quantile` must hold numbers"),
+        ),
+        reports=(
+            Bad((FLOATS, FLOATS[:, 0]), {"quantile": 2 * FLOATS[0]}, "`quantile` must hold values in \\[0, 1\\]"),
+        ),
+        extremes=(
+            Extreme(([1e38, -1e38, 0.0], [0.0, 0.0, 0.0]), {"quantile": 0.25}, [0.75e38, 0.25e38, 0.0]),
+            Extreme(([INF, -INF], [0.0, 0.0]), {"quantile": 1.0}, [0.0, INF]),
+            Extreme(([[0.0, 0.0, 2.0]], [2.0]), {"quantile": [0.0, 1.0, 0.5]}, [[0.0, 2.0, 0.0]]),
+        ),
+    ),
+    Row(
+        jaxloss.gaussian_nll_loss,
+        draw_gaussians,
+        per_example(gaussian_oracle),
+        variants=({}, {"full": True}, {"eps": 0.5}),
+        traced=("eps",),
+        differentiable=(0, 1, 2),
+        garbage=((NAN, INF, -INF, 1e30), (NAN, INF, -INF, 1e30), (NAN, INF, -INF, 0.0, -1.0)),
+        torch=lambda nn, *tensors, **options: nn.gaussian_nll_loss(*tensors, **options),
+        refuses=(
+            option("eps", -1.0, (FLOATS,) * 3),
+            Bad(
+                (FLOATS, FLOATS, FLOATS[0]), {}, "`var` must be floating, of shape \\(3, 4\\) or \\(3, 1\\) or \\(3,\\)"
+            ),
+            Bad((FLOATS, FLOATS, np.bool_(True)), {}, "`var` must hold numbers"),
+        ),
+        reports=(Bad((FLOATS, FLOATS, -FLOATS), {}, "`var` must hold values at least 0, got values from -1"),),
+        extremes=(
+            Extreme(([1.0, 3.0], [1.0, 1.0], [0.0, 0.0]), {}, [math.log(1e-6) / 2, math.log(1e-6) / 2 + 2e6]),
+            Extreme(([1e25], [0.0], [1e30]), {}, [math.log(1e30) / 2 + 0.5e20]),
+            Extreme(([[1.0], [2.0]], [[0.0], [0.0]], 4.0), {}, [[math.log(2) + 1 / 8], [math.log(2) + 1 / 2]]),
+        ),
+    ),
+    Row(
+        jaxloss.poisson_nll_loss,
+        draw_counts,
+        per_example(poisson_oracle),
+        variants=({}, {"full": True}, {"log_input": False, "eps": 1e-2}),
+        traced=("eps",),
+        differentiable=(0, 1),
+        torch=lambda nn, *tensors, **options: nn.poisson_nll_loss(*tensors, **options),
+        refuses=(option("eps", -1.0),),
+        reports=(
+            Bad((FLOATS, -FLOATS), {}, "`target` must hold values at least 0"),
+            Bad((-FLOATS, FLOATS), {"log_input": False}, "`pred` must hold values at least 0.*log_input=True"),
+        ),
+        extremes=(
+            Extreme(([-INF, -1e4, -1e4, 0.0], [0.0, 0.0, 1.0, 0.0]), {"full": True}, [0, 0, 1e4, 1]),
+            Extreme(([0.0, 0.0], [0.0, 1.0]), {"log_input": False}, [0, -math.log(1e-8)]),
+            Extreme(([0.0, 1.0], [0.0, 0.0]), {"log_input": False, "eps": 0.0}, [0, 1]),
+        ),
     ),
     Row(
         jaxloss.cross_entropy,
@@ -902,6 +1056,63 @@ TABLE = (
             Extreme(([[1e30, 0.0]], [[0.0, 0.0]], [[0.0, 0.0]]), {}, [1.0]),
             Extreme(([[0.0, 0.0]], [[1e30, 0.0]], [[0.0, 0.0]]), {}, [1e30]),
             Extreme(([[0.0, 0.0]], [[1e-30, 0.0]], [[0.0, 0.0]]), {"eps": 0.0}, [1.0]),
+        ),
+    ),
+    Row(
+        jaxloss.triplet_margin_with_distance_loss,
+        draw_triplets,
+        per_example(triplet_with_distance_oracle),
+        variants=(
+            {},
+            {"distance_function": manhattan, "margin": 0.5},
+            {"distance_function": squared_distance, "swap": True},
+        ),
+        traced=("margin",),
+        differentiable=(0, 1, 2),
+        garbage=((NAN, INF, -INF, 1e30),) * 3,
+        torch=lambda nn, *tensors, **options: nn.triplet_margin_with_distance_loss(*tensors, **options),
+        refuses=(
+            option("margin", 0.0, (FLOATS,) * 3),
+            Bad((np.float32(1),) * 3, {}, "`anchor` must have the features on its last axis"),
+            Bad(
+                (FLOATS,) * 3,
+                {"distance_function": lambda x, y: abs(x - y)},
+                "`distance_function` must .*\\(3,\\), got",
+            ),
+            Bad(
+                (FLOATS,) * 3, {"distance_function": lambda x, y: (x == y).sum(-1)}, "`distance_function` must be float"
+            ),
+        ),
+        extremes=(
+            Extreme(([[1.0, 2.0]],) * 3, {}, [1.0]),
+            Extreme(([[0.0, 0.0]], [[1e30, 0.0]], [[0.0, 0.0]]), {}, [1e30]),
+        ),
+    ),
+    Row(
+        jaxloss.cosine_embedding_loss,
+        draw_pairs,
+        per_example(cosine_oracle),
+        variants=({}, {"margin": 0.3}, {"margin": -0.5}),
+        traced=("margin",),
+        differentiable=(0, 1),
+        garbage=((NAN, INF, -INF, 1e30), (NAN, INF, -INF, 1e30), (NAN, INF, 0.0, 0.5)),
+        torch=torch_cosine,
+        refuses=(
+            option("margin", 1.5, (FLOATS, FLOATS, FLOATS[:, 0])),
+            option("margin", -1.5, (FLOATS, FLOATS, FLOATS[:, 0])),
+            Bad((FLOATS, FLOATS, FLOATS), {}, "`target` must be floating, of shape \\(3,\\)"),
+            Bad((np.float32(1),) * 3, {}, "`input1` must have the features on its last axis"),
+        ),
+        reports=(
+            Bad((FLOATS, FLOATS, 0 * FLOATS[:, 0]), {}, "`target` must hold -1 or 1.*2 \\* target - 1"),
+            Bad((FLOATS, FLOATS, 0.5 * FLOATS[:, 0]), {}, "`target` must hold -1 or 1"),
+        ),
+        extremes=(
+            Extreme(([[0.0, 0.0]] * 2, [[1.0, 2.0]] * 2, [1.0, -1.0]), {}, [1, 0]),
+            Extreme(([[0.0, 0.0]] * 2, [[0.0, 0.0]] * 2, [1.0, -1.0]), {}, [1, 0]),
+            Extreme(([[1e30, 0.0]] * 2, [[1e30, 1e30]] * 2, [1.0, -1.0]), {}, [1 - math.sqrt(0.5), math.sqrt(0.5)]),
+            Extreme(([[1e-30, 0.0]], [[1.0, 0.0]], [1.0]), {}, [1.0]),
+            Extreme(([[1.0, 1e-4]], [[1.0, 0.0]], [1.0]), {}, [0.5e-8]),
         ),
     ),
     Row(

@@ -79,7 +79,9 @@ class Case(NamedTuple):
         return spoilt
 
     def elements(self, where: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        """A mask of losses as a mask of the elements of an array."""
+        """A mask of losses as a mask of the elements of an array; what a row of losses shares counts if one does."""
+        if len(shape) < where.ndim or (len(shape) == where.ndim and shape[-1] < where.shape[-1]):
+            where = np.any(where, -1, keepdims=len(shape) == where.ndim)
         more = len(shape) - where.ndim
         axis = (self.options.get("axis", -1),) if more == 1 else tuple(range(-more, 0))
         return np.broadcast_to(np.expand_dims(where, axis), shape)

@@ -58,3 +58,67 @@ def test_one_triplet_without_a_batch():
     first = jaxloss.triplet_margin_loss(*(array[0] for array in TRIPLET), reduction="none")
     assert first.shape == ()
     np.testing.assert_allclose(first, rows[0], rtol=1e-6)
+
+
+def test_the_distance_of_none_is_that_of_the_triplet_loss():
+    for swap in (False, True):
+        ours = jaxloss.triplet_margin_with_distance_loss(*TRIPLET, swap=swap)
+        np.testing.assert_allclose(ours, jaxloss.triplet_margin_loss(*TRIPLET, swap=swap), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "distance",
+    [
+        lambda x, y: jnp.linalg.norm(x - y, axis=-1),
+        lambda x, y: 1 - (x * y).sum(-1) / (jnp.linalg.norm(x, axis=-1) * jnp.linalg.norm(y, axis=-1)),
+        lambda x, y: jnp.sqrt(jnp.abs(x - y)).sum(-1),
+    ],
+)
+def test_a_distance_that_is_singular_where_points_coincide_is_finite_under_the_mask(distance):
+    where = jnp.arange(10) < 6
+    spoilt = [jnp.where(where[:, None], array, jnp.nan) for array in TRIPLET]
+
+    def loss(anchor, positive, negative, where=None):
+        return jaxloss.triplet_margin_with_distance_loss(
+            anchor, positive, negative, distance_function=distance, swap=True, where=where
+        )
+
+    value, gradients = jax.value_and_grad(loss, (0, 1, 2))(*spoilt, where)
+    kept, kept_gradients = jax.value_and_grad(loss, (0, 1, 2))(*(array[:6] for array in TRIPLET))
+    np.testing.assert_allclose(value, kept, rtol=1e-6)
+    for gradient, expected in zip(gradients, kept_gradients, strict=True):
+        np.testing.assert_allclose(gradient[:6], expected, rtol=1e-5, atol=1e-8)
+        assert (gradient[6:] == 0).all()
+
+
+def test_the_cosine_example_by_hand():
+    x, y = jnp.array([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0]]), jnp.array([[0.0, 2.0], [3.0, 4.0], [-3.0, 4.0]])
+    for target, margin, expected in ((1, 0, [1, 0.4, 1.6]), (-1, 0, [0, 0.6, 0]), (-1, 0.5, [0, 0.1, 0])):
+        loss = jaxloss.cosine_embedding_loss(x, y, jnp.full(3, float(target)), margin=margin, reduction="none")
+        np.testing.assert_allclose(loss, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_vectors_that_agree_have_a_cosine_loss_that_is_never_negative():
+    x = jax.random.normal(jax.random.key(0), (1000, 17))
+    loss = jaxloss.cosine_embedding_loss(x, 3 * x, jnp.ones(1000), reduction="none")
+    assert (loss >= 0).all()
+    assert (loss < 1e-11).all()
+
+
+def test_a_zero_vector_has_pytorchs_finite_gradient():
+    zero, other = jnp.zeros((2, 3)), jnp.array([[0.9394, 0.1291, -0.4554], [-0.1322, -0.4423, -0.0500]])
+
+    def loss(zero):
+        return jaxloss.cosine_embedding_loss(zero, other, jnp.array([1.0, -1.0]), reduction="sum")
+
+    expected = -1e6 * other[0] / jnp.linalg.norm(other[0])
+    np.testing.assert_allclose(jax.grad(loss)(zero), [expected, [0, 0, 0]], rtol=1e-5)
+
+
+@pytest.mark.parametrize("label", [0.0, 0.5, 2.0, float("nan")])
+def test_a_cosine_target_that_is_no_sign_is_nan_in_value_and_gradient(label):
+    x, y = jnp.ones((2, 3)), jnp.array([[1.0, 0.0, 0.0], [-1.0, 0.0, 0.0]])
+    step = jax.value_and_grad(lambda x: jaxloss.cosine_embedding_loss(x, y, jnp.array([label, label])))
+    value, gradient = step(x)
+    assert np.isnan(value)
+    assert np.isnan(gradient).all()

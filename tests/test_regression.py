@@ -1,7 +1,11 @@
+import math
+
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental import checkify
 
 import jaxloss
 
@@ -63,3 +67,108 @@ def test_the_slope_of_huber_has_no_jump():
     just_below, just_above = jnp.nextafter(jnp.float32(1), 0), jnp.nextafter(jnp.float32(1), 2)
     slope = jax.grad(jaxloss.huber_loss)
     np.testing.assert_allclose(slope(just_below, jnp.zeros(())), slope(just_above, jnp.zeros(())), rtol=1e-6)
+
+
+@pytest.mark.parametrize("error", [1e-6, 1e-4, 1e-2, 0.5, 0.999, 1.0, 1.001, 5.0, 50.0])
+def test_log_cosh_keeps_its_digits_near_zero_and_far_out(error):
+    value = jaxloss.log_cosh_loss(jnp.float32(error), jnp.float32(0))
+    exact = np.longdouble(np.float32(error))
+    expected = np.log1p(2 * np.sinh(exact / 2) ** 2) if error < 1 else exact + np.log1p(np.exp(-2 * exact)) - np.log(2)
+    np.testing.assert_allclose(value, np.float64(expected), rtol=4e-7)
+
+
+def test_log_cosh_is_half_the_squared_error_near_zero_with_curvature_one():
+    assert jaxloss.log_cosh_loss(jnp.float32(1e4), jnp.float32(0)) == pytest.approx(1e4 - math.log(2))
+    for order, expected in ((1, 0), (2, 1), (3, 0), (4, -2)):
+        derivative = jaxloss.log_cosh_loss
+        for _ in range(order):
+            derivative = jax.grad(derivative)
+        np.testing.assert_allclose(derivative(jnp.zeros(()), jnp.zeros(())), expected, atol=1e-7)
+
+
+def test_quantile_loss_is_least_at_the_quantile():
+    target = jnp.arange(1.0, 101.0)
+    candidates = jnp.linspace(0.0, 101.0, 1011)
+    for quantile, low, high in ((0.1, 10, 11), (0.5, 50, 51), (0.9, 90, 91)):
+        losses = jax.vmap(lambda c: jaxloss.quantile_loss(jnp.full(100, c), target, quantile=quantile))(candidates)  # noqa: B023
+        assert low - 0.01 <= candidates[losses.argmin()] <= high + 0.01
+
+
+def test_an_array_of_quantiles_is_a_loss_for_each():
+    pred, target = jax.random.normal(jax.random.key(0), (5, 3)), jnp.linspace(-1, 1, 5)
+    quantiles = jnp.array([0.1, 0.5, 0.9])
+    together = jaxloss.quantile_loss(pred, target, quantile=quantiles, reduction="none")
+    for column, quantile in enumerate([0.1, 0.5, 0.9]):
+        alone = jaxloss.quantile_loss(pred[:, column], target, quantile=quantile, reduction="none")
+        np.testing.assert_allclose(together[:, column], alone, rtol=1e-6)
+
+
+def test_the_median_loss_is_half_the_absolute_error_also_at_its_kink():
+    loss = jax.value_and_grad(lambda pred: jaxloss.quantile_loss(pred, jnp.zeros(3), reduction="sum"))
+    value, gradient = loss(jnp.array([-2.0, 0.0, 4.0]))
+    assert value == 3
+    np.testing.assert_array_equal(gradient, [-0.5, 0, 0.5])
+
+
+def test_a_gaussian_of_known_variance():
+    expected = -math.log(math.exp(-((2.5 - 3) ** 2) / (2 * 0.25)) / math.sqrt(2 * math.pi * 0.25))
+    full = jaxloss.gaussian_nll_loss(jnp.array([2.5]), jnp.array([3.0]), jnp.array([0.25]), full=True)
+    np.testing.assert_allclose(full, expected, rtol=1e-6)
+
+
+def test_a_variance_may_be_that_of_an_element_of_a_row_or_of_all():
+    pred, target = jax.random.normal(jax.random.key(0), (2, 3, 4))
+    whole = jaxloss.gaussian_nll_loss(pred, target, jnp.full((3, 4), 0.5), reduction="none")
+    for var in (jnp.full((3, 1), 0.5), jnp.full(3, 0.5), 0.5, np.float32(0.5), jnp.float32(0.5)):
+        loss = jax.jit(lambda var: jaxloss.gaussian_nll_loss(pred, target, var, reduction="none"))
+        np.testing.assert_allclose(loss(var), whole, rtol=1e-6)
+        np.testing.assert_allclose(jaxloss.gaussian_nll_loss(pred, target, var, reduction="none"), whole, rtol=1e-6)
+    gradient = jax.grad(lambda var: jaxloss.gaussian_nll_loss(pred, target, var, reduction="sum"))
+    np.testing.assert_allclose(gradient(jnp.float32(0.5)), gradient(jnp.full((3, 4), 0.5)).sum(), rtol=1e-5)
+
+
+def test_a_variance_below_eps_gets_the_gradient_of_eps_as_in_pytorch():
+    var = jnp.array([0.0, 1e-7, 1e-6, 1.0])
+
+    def loss(var):
+        return jaxloss.gaussian_nll_loss(jnp.ones(4), jnp.zeros(4), var, reduction="sum")
+
+    np.testing.assert_allclose(jax.grad(loss)(var), [-5e11, -5e11, -5e11, 0], rtol=1e-4)
+    assert np.isfinite(jax.hessian(loss)(var)).all()
+
+
+def test_a_negative_variance_is_refused_reported_or_nan_but_never_clamped():
+    pred = jnp.ones(2)
+    with pytest.raises(ValueError, match="gaussian_nll_loss: `var` must be at least 0, got -1.0"):
+        jaxloss.gaussian_nll_loss(pred, pred, -1.0)
+    with pytest.raises(checkify.JaxRuntimeError, match="`var` must be at least 0"):
+        chex.chexify(jax.jit(jaxloss.gaussian_nll_loss), async_check=False)(pred[None], pred[None], jnp.float32(-1))
+    step = jax.value_and_grad(lambda var: jaxloss.gaussian_nll_loss(pred, pred, var, reduction="sum"))
+    value, gradient = step(jnp.array([-1e-3, 1.0]))
+    assert np.isnan(value)
+    np.testing.assert_array_equal(np.isnan(gradient), [True, False])
+
+
+def test_a_gaussian_of_huge_error_and_variance_has_finite_derivatives():
+    gradient = jax.grad(jaxloss.gaussian_nll_loss, (0, 2))
+    for scale in (1e15, 1e25):
+        mean, var = gradient(jnp.float32(scale), jnp.float32(0), jnp.float32(scale))
+        np.testing.assert_allclose(mean, 1, rtol=1e-6)
+        np.testing.assert_allclose(var, -0.5, rtol=1e-5)
+
+
+def test_poisson_of_a_log_rate_and_of_its_rate_are_one_loss():
+    log_rate, count = jnp.array([-1.0, 0.0, 2.0]), jnp.array([0.0, 1.0, 7.0])
+    by_log = jaxloss.poisson_nll_loss(log_rate, count, reduction="none")
+    by_rate = jaxloss.poisson_nll_loss(jnp.exp(log_rate), count, log_input=False, reduction="none")
+    np.testing.assert_allclose(by_log, by_rate, rtol=1e-5)
+    # The minimum is at rate = count.
+    np.testing.assert_allclose(
+        jax.grad(jaxloss.poisson_nll_loss)(jnp.log(jnp.float32(7)), jnp.float32(7)), 0, atol=1e-5
+    )
+
+
+def test_the_full_poisson_loss_is_the_likelihood_and_spares_counts_of_zero_and_one():
+    count = jnp.array([0.0, 1.0, 50.0])
+    full = jaxloss.poisson_nll_loss(jnp.zeros(3), count, full=True, reduction="none")
+    np.testing.assert_allclose(full, [1, 1, 1 + math.lgamma(51)], rtol=1e-4)
