@@ -114,13 +114,14 @@ class Contract:
         """For each row of classes a list of class indices, of pred's shape; returned signed."""
         return self._indices(pred.shape, "lists of class indices", target, hint)
 
-    def _indices(self, shape: tuple[int, ...], meaning: str, target: Any, hint: str) -> Array:
+    def _indices(self, shape: tuple[int | str, ...], meaning: str, target: Any, hint: str) -> Array:
+        """Integers of a shape in which a name stands for any size."""
         target = self.array("target", target)
         problem = (
             f"{self.function}: `target` must hold integer {meaning} of shape {shape}, got {_describe(target)}. {hint}"
         )
         _require(problem, chex.assert_type, target, int)
-        _require(problem, chex.assert_shape, target, shape)
+        _require(problem, chex.assert_shape, target, tuple(None if isinstance(size, str) else size for size in shape))
         return _signed(target)
 
     def index(self, **options: Any) -> Any:
@@ -141,18 +142,12 @@ class Contract:
 
     def alignment(self, *, pred: Any, target: Any) -> tuple[Array, Array]:
         """Floats of shape (*batch, time, classes) and integers of shape (*batch, labels)."""
-        (pred,), target = self.floats(pred=pred), self.array("target", target)
+        (pred,) = self.floats(pred=pred)
         problem = f"{self.function}: `pred` must be (..., time, classes), got {_describe(pred)}."
         _require(problem, chex.assert_shape, pred, (..., None, None))
         _require(problem, chex.assert_axis_dimension_gt, pred, -1, 0)
-        shape = (*pred.shape[:-2], None)
-        problem = (
-            f"{self.function}: `target` must hold integer class indices of shape {(*pred.shape[:-2], 'labels')}, "
-            f"got {_describe(target)}. Pad what was concatenated."
-        )
-        _require(problem, chex.assert_type, target, int)
-        _require(problem, chex.assert_shape, target, shape)
-        return pred, _signed(target)
+        shape = (*pred.shape[:-2], "labels")
+        return pred, self._indices(shape, "class indices", target, "Pad what was concatenated.")
 
     def lengths(self, shape: tuple[int, ...], longest: int, **options: Any) -> Array:
         """Integer lengths in [0, longest]; None for the longest."""
@@ -203,11 +198,11 @@ class Contract:
         _require(problem, chex.assert_is_broadcastable, where.shape, shape)
         return jnp.broadcast_to(where, shape)
 
-    def factor(self, shape: tuple[int, ...], dtype: Any, hint: str = "", **options: Any) -> Array:
+    def factor(self, shape: tuple[int, ...], dtype: Any, **options: Any) -> Array:
         """An option that multiplies: a number or numbers that broadcast to `shape`, at least 0."""
         ((name, value),) = options.items()
-        array = self._numeric(name, value, hint)
-        problem = f"{self.function}: `{name}` must broadcast to {shape}, got {_describe(array)}. {hint}".rstrip()
+        array = self._numeric(name, value)
+        problem = f"{self.function}: `{name}` must broadcast to {shape}, got {_describe(array)}."
         _require(problem, chex.assert_is_broadcastable, array.shape, shape)
         if array.ndim == 0:
             array = jnp.asarray(self.nonnegative(dtype, **options))
@@ -240,9 +235,9 @@ class Contract:
         self._check_range("values in [0, 1]", (array >= 0) & (array <= 1), "", **{name: array})
         return array.astype(dtype)
 
-    def _numeric(self, name: str, value: Any, hint: str = "") -> Array:
+    def _numeric(self, name: str, value: Any) -> Array:
         array = self.array(name, value)
-        problem = f"{self.function}: `{name}` must hold numbers, got {_describe(array)}. {hint}".rstrip()
+        problem = f"{self.function}: `{name}` must hold numbers, got {_describe(array)}."
         _require(problem, chex.assert_type, array, float if jnp.issubdtype(array.dtype, jnp.floating) else int)
         return array
 

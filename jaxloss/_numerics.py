@@ -28,7 +28,7 @@ def one_hot(index: Array, classes: int, axis: int) -> Array:
 
 def take_class(per_class: Array, index: Array) -> Array:
     """per_class[index], without a gather, which an explicitly sharded index would refuse; NaN out of range."""
-    chosen = jax.nn.one_hot(index, per_class.shape[0], dtype=bool)
+    chosen = one_hot(index, per_class.shape[0], -1)
     return jnp.sum(jnp.where(chosen, per_class, 0.0), -1) * nan_unless((index >= 0) & (index < per_class.shape[0]))
 
 

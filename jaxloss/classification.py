@@ -8,7 +8,17 @@ from jax import Array
 from jaxtyping import ArrayLike, Bool, Float, Int
 
 from jaxloss._contracts import Contract
-from jaxloss._numerics import bce_of_logits, expand, fill_hidden, logit_margin, nan_unless, power, take_class, weigh
+from jaxloss._numerics import (
+    bce_of_logits,
+    expand,
+    fill_hidden,
+    logit_margin,
+    nan_unless,
+    one_hot,
+    power,
+    take_class,
+    weigh,
+)
 from jaxloss.reductions import Reduction, resolve
 
 INDICES = "For class probabilities or one-hot targets use soft_target_cross_entropy."
@@ -121,18 +131,18 @@ def nll_loss(
     """
     contract = Contract("nll_loss")
     reduce = resolve(contract.function, reduction)
-    pred, target, axis, keep = _classes(contract, pred, target, axis, ignore_index, where, _ONE_HOT)
+    pred, target, axis, keep = class_scores(contract, pred, target, axis, ignore_index, where, _ONE_HOT)
     contract.check_log_probabilities(_LOG_PROBABILITIES, pred=pred)
 
     index = jnp.expand_dims(target, axis)
     valid = (index >= 0) & (index < pred.shape[axis])
     # An index out of range takes every class, so that its NaN reaches all of their gradients.
-    taken = (jax.lax.broadcasted_iota(target.dtype, pred.shape, axis) == index) | ~valid
+    taken = one_hot(target, pred.shape[axis], axis) | ~valid
     values = jnp.sum(jnp.where(taken, -pred * nan_unless(valid), 0.0), axis)
     if weight is None:
         return reduce(values, keep)
     weights = take_class(contract.one_per_class(pred.shape[axis], pred.dtype, weight=weight), target)
-    return reduce(values, weights if keep is None else jnp.where(keep, weights, 0.0))
+    return reduce(values, fill_hidden(keep, 0.0, weights)[0])
 
 
 def soft_target_cross_entropy(
@@ -499,19 +509,19 @@ def index_cross_entropy(
         weights = jnp.where(weights == 0, 2.0**-64, 0.0) + weights
         spread = weigh(_along(axis, weight, pred.ndim), -jax.nn.log_softmax(pred, axis)).mean(axis)
         values = _smoothed(smoothing, values, spread / weights)
-    return values, weights if keep is None else jnp.where(keep, weights, 0.0)
+    return values, fill_hidden(keep, 0.0, weights)[0]
 
 
 def _class_logits(
     contract: Contract, pred: Any, target: Any, axis: int, ignore_index: Any, where: Any, hint: str
 ) -> tuple[Array, Array, int, Array | None]:
     """What every loss on class indices and logits does first."""
-    pred, target, axis, keep = _classes(contract, pred, target, axis, ignore_index, where, hint)
+    pred, target, axis, keep = class_scores(contract, pred, target, axis, ignore_index, where, hint)
     contract.check_not_softmax(pred, axis, keep)
     return pred, target, axis, keep
 
 
-def _classes(
+def class_scores(
     contract: Contract, pred: Any, target: Any, axis: int, ignore_index: Any, where: Any, hint: str
 ) -> tuple[Array, Array, int, Array | None]:
     """What every loss on class indices does first; what is ignored or masked becomes class 0 of equal classes."""

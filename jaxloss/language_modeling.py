@@ -63,4 +63,4 @@ def linear_cross_entropy(
     (pred,) = fill_hidden(expand(-1, keep), 0.0, pred)
     contract.check_labels(target, kernel.shape[1])
     logits = jnp.matmul(pred, kernel) + bias
-    return reduce(*index_cross_entropy(contract, logits, target, -1 + logits.ndim, weight, label_smoothing, keep))
+    return reduce(*index_cross_entropy(contract, logits, target, logits.ndim - 1, weight, label_smoothing, keep))

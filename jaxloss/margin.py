@@ -9,6 +9,7 @@ from jaxtyping import ArrayLike, Bool, Float, Int
 
 from jaxloss._contracts import Contract
 from jaxloss._numerics import bce_of_logits, expand, fill_hidden, nan_unless, one_hot, take_class, weigh
+from jaxloss.classification import class_scores
 from jaxloss.reductions import Reduction, resolve
 
 _SIGNS = "Targets are floats, -1 or 1: target.astype(jnp.float32); from 0 and 1: 2.0 * target - 1."
@@ -276,15 +277,9 @@ def multi_margin_loss(
     """
     contract = Contract("multi_margin_loss")
     reduce = resolve(contract.function, reduction)
-    (pred,) = contract.classes(axis, pred=pred)
-    axis = contract.axis(axis, pred.ndim)
-    target = contract.class_indices(pred, axis, target, _INDICES)
+    pred, target, axis, where = class_scores(contract, pred, target, axis, None, where, _INDICES)
     margin = contract.any_number(pred.dtype, margin=margin)
     p = contract.one_of((1, 2), p=p)
-    where = contract.mask(target.shape, where=where)
-    (target,) = fill_hidden(where, 0, target)
-    (pred,) = fill_hidden(expand(axis, where), 0.0, pred)
-    contract.check_labels(target, pred.shape[axis])
 
     # A hinge that is closed stops a gradient, NaN too: the scores are spoilt before it.
     classes = pred.shape[axis]

@@ -1,6 +1,7 @@
 """Metric learning: what is alike lies close, what is not lies apart."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -70,11 +71,10 @@ def triplet_margin_loss(
     where = contract.mask(anchor.shape[:-1], where=where)
     anchor, positive, negative = fill_hidden(expand(-1, where), 0.0, anchor, positive, negative)
 
-    to_positive = norm(anchor - positive + eps, p)
-    to_negative = norm(anchor - negative + eps, p)
-    if swap:
-        to_negative = jnp.minimum(to_negative, norm(positive - negative + eps, p))
-    return reduce(jax.nn.relu(margin + (to_positive - to_negative)), where)
+    def distance(x: Array, y: Array) -> Array:
+        return norm(x - y + eps, p)
+
+    return reduce(_triplet_hinge(distance, anchor, positive, negative, margin, swap), where)
 
 
 def triplet_margin_with_distance_loss(
@@ -144,10 +144,7 @@ def triplet_margin_with_distance_loss(
         hint = "It returns one distance a row: sum over axis -1."
         return contract.floating([shape], hint, distance_function=distance_function(x, y)).astype(anchor.dtype)
 
-    to_positive, to_negative = distance(anchor, positive), distance(anchor, negative)
-    if swap:
-        to_negative = jnp.minimum(to_negative, distance(positive, negative))
-    return reduce(jax.nn.relu(margin + (to_positive - to_negative)), where)
+    return reduce(_triplet_hinge(distance, anchor, positive, negative, margin, swap), where)
 
 
 def cosine_embedding_loss(
@@ -210,6 +207,15 @@ def cosine_embedding_loss(
     apart = 0.5 * (jnp.square(unit1 - unit2).sum(-1) + (rest1 + rest2))
     too_near = jax.nn.relu(jnp.sum(unit1 * unit2, -1) - margin)
     return reduce(jnp.where(target == -1, too_near, apart) * nan_unless(jnp.abs(target) == 1), where)
+
+
+def _triplet_hinge(
+    distance: Callable[[Array, Array], Array], anchor: Array, positive: Array, negative: Array, margin: Any, swap: bool
+) -> Array:
+    to_positive, to_negative = distance(anchor, positive), distance(anchor, negative)
+    if swap:
+        to_negative = jnp.minimum(to_negative, distance(positive, negative))
+    return jax.nn.relu(margin + (to_positive - to_negative))
 
 
 def _unit(vectors: Array) -> tuple[Array, Array]:

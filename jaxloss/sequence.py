@@ -80,7 +80,7 @@ def ctc_loss(
     (target,) = fill_hidden(places, 1 if blank == 0 else 0, target)
     contract.check_labels(target, pred.shape[-1])
     contract.check(jnp.all(target != blank), f"`target` must not hold the blank, {blank}.")
-    contract.check_not_softmax(pred, -1 + pred.ndim, frames)
+    contract.check_not_softmax(pred, pred.ndim - 1, frames)
 
     values = jnp.maximum(-_log_likelihood(pred, target, frames, target_lengths, blank), 0.0)
     too_short = values > -_IMPOSSIBLE / 2
