@@ -1,9 +1,39 @@
 """Stable pieces that more than one loss uses."""
 
+import functools
+import operator
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.custom_derivatives import SymbolicZero
 from jax.typing import ArrayLike
+
+
+def with_slopes(*slopes: Callable[..., ArrayLike] | None) -> Callable[[Callable[..., Array]], Callable[..., Array]]:
+    """An elementwise function with a hand-written derivative for each argument, None where no gradient flows.
+
+    The value and each slope is one expression of the inputs: one pass over memory, and nothing kept between them.
+    """
+
+    def wrap(value: Callable[..., Array]) -> Callable[..., Array]:
+        function = jax.custom_jvp(value)
+
+        def jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+            terms = [
+                slope(*primals) * tangent
+                for slope, tangent in zip(slopes, tangents, strict=True)
+                if slope and not isinstance(tangent, SymbolicZero)
+            ]
+            result = function(*primals)
+            return result, functools.reduce(operator.add, terms, jnp.zeros_like(result))
+
+        function.defjvp(jvp, symbolic_zeros=True)
+        return functools.wraps(value)(function)
+
+    return wrap
 
 
 def fill_hidden(where: Array | None, value: ArrayLike, *arrays: Array) -> tuple[Array, ...]:
@@ -37,16 +67,51 @@ def weigh(weight: ArrayLike, value: Array) -> Array:
     return jnp.where((weight == 0) & ~jnp.isfinite(value), 0.0, value) * weight
 
 
-def bce_of_logits(logits: Array, target: Array, pos_weight: ArrayLike | None = None) -> Array:
-    """-(p y log sigmoid(x) + (1 - y) log(1 - sigmoid(x))); an infinite logit on the right side costs 0."""
-    positive = target if pos_weight is None else target * pos_weight
-    return weigh(positive, jax.nn.softplus(-logits)) + weigh(1 - target, jax.nn.softplus(logits))
+@with_slopes(jax.nn.sigmoid)
+def softplus(x: Array) -> Array:
+    """log(1 + exp(x))"""
+    return jax.nn.relu(x) + _tail(x)
+
+
+def _tail(logits: Array) -> Array:
+    return jnp.log1p(jnp.exp(-jnp.abs(logits)))
+
+
+def bce_slope(logits: Array, target: Array, positive: ArrayLike = 1.0) -> Array:
+    """sigmoid(x) - y, where neither side is lost next to 1."""
+    return (1 - target) * jax.nn.sigmoid(logits) - positive * target * jax.nn.sigmoid(-logits)
+
+
+@with_slopes(bce_slope, lambda logits, target: -logits)
+def bce_of_logits(logits: Array, target: Array) -> Array:
+    """-(y log sigmoid(x) + (1 - y) log(1 - sigmoid(x))); an infinite logit on the right side costs 0."""
+    return weigh(jnp.where(logits > 0, 1 - target, target), jnp.abs(logits)) + _tail(logits)
+
+
+@with_slopes(
+    bce_slope,
+    lambda logits, target, positive: positive * softplus(-logits) - softplus(logits),
+    lambda logits, target, positive: weigh(target, softplus(-logits)),
+)
+def weighted_bce_of_logits(logits: Array, target: Array, positive: Array) -> Array:
+    """-(p y log sigmoid(x) + (1 - y) log(1 - sigmoid(x)))"""
+    wrong = jnp.where(logits > 0, 1 - target, positive * target)
+    return weigh(wrong, jnp.abs(logits)) + (1 - target + positive * target) * _tail(logits)
+
+
+@with_slopes(
+    lambda numerator, denominator: 1 / denominator,
+    lambda numerator, denominator: -quotient(numerator / denominator, denominator),
+)
+def quotient(numerator: Array, denominator: Array) -> Array:
+    """numerator / denominator. JAX's derivative squares the denominator, which overflows long before the slope does."""
+    return numerator / denominator
 
 
 def divide(numerator: Array, denominator: Array) -> Array:
     """numerator / denominator, where a denominator of zero gives 0 and gradient 0."""
     empty = denominator == 0
-    return jnp.where(empty, 0.0, numerator / jnp.where(empty, 1.0, denominator))
+    return jnp.where(empty, 0.0, quotient(numerator, jnp.where(empty, 1.0, denominator)))
 
 
 @jax.custom_jvp
@@ -82,25 +147,57 @@ def logit_margin(logits: Array, index: Array, axis: int) -> Array:
     return ((own - largest) - log_total) * nan_unless((index >= 0) & (index < logits.shape[axis]))
 
 
+def log_softmax(logits: Array, axis: int) -> Array:
+    """x_i - x_k - log(1 + sum_{j != k} exp(x_j - x_k)), with x_k the largest: next to 0 it keeps its digits."""
+    k = jnp.argmax(logits, axis, keepdims=True)
+    is_largest = jax.lax.broadcasted_iota(k.dtype, logits.shape, axis % logits.ndim) == k
+    largest = jnp.sum(jnp.where(is_largest, logits, 0.0), axis, keepdims=True)
+    shifted = jnp.where(is_largest, 0.0, logits - largest)
+    return shifted - jnp.log1p(jnp.sum(jnp.where(is_largest, 0.0, jnp.exp(shifted)), axis, keepdims=True))
+
+
 def nan_unless(holds: Array) -> Array:
     """A factor: NaN spreads to the value and, unlike a NaN put in its place, to the gradient."""
     return jnp.where(holds, 1.0, jnp.nan)
 
 
 def norm(vectors: Array, p: ArrayLike) -> Array:
-    """The p-norm over the last axis; its gradient at zero is 0. Scaled, so that no power overflows or underflows."""
-    size = jnp.abs(vectors)
+    """The p-norm over the last axis; its gradient at zero is 0."""
     if isinstance(p, int | float) and p == 1:
-        return size.sum(-1)
+        return jnp.abs(vectors).sum(-1)
     if isinstance(p, int | float) and p == float("inf"):
-        return size.max(-1, initial=0.0)
-    largest = jax.lax.stop_gradient(size.max(-1, keepdims=True, initial=0.0))
-    scale = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1.0)
-    if isinstance(p, int | float) and p == 2:
-        powers = jnp.square(vectors / scale)
-    else:
-        zero = size == 0
-        powers = jnp.where(zero, 0.0, jnp.where(zero, 1.0, size / scale) ** p)
-    total = powers.sum(-1)
-    at_zero = total == 0
-    return scale[..., 0] * jnp.where(at_zero, 0.0, jnp.where(at_zero, 1.0, total) ** (1 / p))
+        return jnp.abs(vectors).max(-1, initial=0.0)
+    return _norm(vectors, p)
+
+
+@jax.custom_jvp
+def _norm(vectors: Array, p: ArrayLike) -> Array:
+    # Scaled, so that no power overflows or underflows.
+    largest = jnp.abs(vectors).max(-1, keepdims=True, initial=0.0)
+    scale = jnp.where(largest > 0, jnp.minimum(largest, 2.0**125), 1.0)
+    return scale[..., 0] * _power(jnp.abs(vectors / scale), p).sum(-1) ** (1 / p)
+
+
+def _norm_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    """With r = |v| / ||v||, the slopes are sign(v) r^(p - 1) and ||v|| / p sum_i r_i^p log r_i."""
+    vectors, p = primals
+    result = _norm(vectors, p)
+    part = jnp.abs(divide(vectors, result[..., None]))
+    tangent = jnp.zeros_like(result)
+    if not isinstance(tangents[0], SymbolicZero):
+        tangent += jnp.sum(jnp.sign(vectors) * _power(part, p - 1) * tangents[0], -1)
+    if not isinstance(tangents[1], SymbolicZero):
+        log_part = jnp.log(jnp.where(part == 0, 1.0, part))
+        tangent += result / p * jnp.sum(_power(part, p) * log_part, -1) * tangents[1]
+    return result, tangent
+
+
+_norm.defjvp(_norm_jvp, symbolic_zeros=True)
+
+
+def _power(base: Array, exponent: ArrayLike) -> Array:
+    """base ** exponent for base >= 0, and 0 with gradient 0 where base is 0."""
+    if isinstance(exponent, int | float) and exponent in (1, 2):
+        return base**exponent
+    zero = base == 0
+    return jnp.where(zero, 0.0, jnp.where(zero, 1.0, base) ** exponent)

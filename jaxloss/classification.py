@@ -1,5 +1,6 @@
 """Classification: class indices, class probabilities and binary targets against logits."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,16 +11,21 @@ from jaxtyping import ArrayLike, Bool, Float, Int
 from jaxloss._contracts import Contract
 from jaxloss._numerics import (
     bce_of_logits,
+    bce_slope,
     expand,
     fill_hidden,
+    log_softmax,
     logit_margin,
     nan_unless,
     one_hot,
     power,
+    softplus,
     take_class,
     weigh,
+    weighted_bce_of_logits,
+    with_slopes,
 )
-from jaxloss.reductions import Reduction, resolve
+from jaxloss.reductions import Reduction, reduce_weighted, resolve
 
 INDICES = "For class probabilities or one-hot targets use soft_target_cross_entropy."
 _ONE_HOT = "Turn one-hot targets into indices: target.argmax(axis)."
@@ -80,9 +86,9 @@ def cross_entropy(
     [0.3421 0.3168]
     """
     contract = Contract("cross_entropy")
-    reduce = resolve(contract.function, reduction)
+    resolve(contract.function, reduction)
     pred, target, axis, keep = _class_logits(contract, pred, target, axis, ignore_index, where, INDICES)
-    return reduce(*index_cross_entropy(contract, pred, target, axis, weight, label_smoothing, keep))
+    return index_cross_entropy(contract, pred, target, axis, weight, label_smoothing, keep, reduction)
 
 
 def nll_loss(
@@ -103,7 +109,7 @@ def nll_loss(
     step and with more digits. A log-probability of -inf that is not the true class's contributes 0.
 
     Args:
-        pred: log-probabilities, at most 0, floating: `jax.nn.log_softmax(logits, axis)`.
+        pred: log-probabilities, at most 0, floating: `log_softmax(logits, axis)`.
         target: class indices in [0, classes), integer, of the shape of `pred` without `axis`. An index out of range,
             negative ones too, gives NaN in value and gradient.
         axis: the class axis of `pred`; -1 is JAX's layout, 1 is PyTorch's.
@@ -205,7 +211,7 @@ def soft_target_cross_entropy(
     if weight is not None:
         weight = contract.one_per_class(pred.shape[axis], pred.dtype, weight=weight)
         target = target * _along(axis, weight, pred.ndim)
-    return reduce(jnp.sum(weigh(target, -jax.nn.log_softmax(pred, axis)), axis), keep)
+    return reduce(jnp.sum(weigh(target, -log_softmax(pred, axis)), axis), keep)
 
 
 def binary_cross_entropy(
@@ -308,9 +314,10 @@ def binary_cross_entropy_with_logits(
     contract = Contract("binary_cross_entropy_with_logits")
     reduce = resolve(contract.function, reduction)
     pred, target, where = binary_logits(contract, pred, target, where)
-    if pos_weight is not None:
-        pos_weight = _factor(contract, pred, where, pos_weight=pos_weight)
-    values = bce_of_logits(pred, target, pos_weight)
+    if pos_weight is None:
+        values = bce_of_logits(pred, target)
+    else:
+        values = weighted_bce_of_logits(pred, target, _factor(contract, pred, where, pos_weight=pos_weight))
     if weight is not None:
         values = weigh(_factor(contract, pred, where, weight=weight), values)
     return reduce(values, where)
@@ -364,8 +371,7 @@ def focal_loss(
     target = jax.lax.stop_gradient(target)
     gamma = contract.nonnegative(pred.dtype, gamma=gamma)
     alpha = _factor(contract, pred, where, alpha=alpha)
-    bce = bce_of_logits(pred, target)
-    return reduce(alpha * _modulation(pred, target, -jnp.expm1(-bce), gamma) * bce, where)
+    return reduce(alpha * _focal_of_bce(pred, target, gamma), where)
 
 
 def sigmoid_focal_loss(
@@ -415,8 +421,7 @@ def sigmoid_focal_loss(
     pred, target, where = binary_logits(contract, pred, target, where)
     target = jax.lax.stop_gradient(target)
     gamma = contract.nonnegative(pred.dtype, gamma=gamma)
-    miss = target * jax.nn.sigmoid(-pred) + (1 - target) * jax.nn.sigmoid(pred)
-    values = _modulation(pred, target, miss, gamma) * bce_of_logits(pred, target)
+    values = _focal_of_sigmoid(pred, target, gamma)
     if alpha is not None:
         balance = contract.fraction(pred.dtype, alpha=alpha)
         values = (balance * target + (1 - balance) * (1 - target)) * values
@@ -472,8 +477,8 @@ def softmax_focal_loss(
     pred, target, axis, keep = _class_logits(contract, pred, target, axis, ignore_index, where, _ONE_HOT)
     gamma = contract.nonnegative(pred.dtype, gamma=gamma)
     margin = logit_margin(pred, target, axis)
-    cross_entropies = jax.nn.softplus(-margin)
-    values = power(jax.nn.sigmoid(-margin), -jax.nn.softplus(margin), gamma) * cross_entropies
+    cross_entropies = softplus(-margin)
+    values = power(jax.nn.sigmoid(-margin), -softplus(margin), gamma) * cross_entropies
     if alpha is not None:
         alpha = contract.factor((pred.shape[axis],), pred.dtype, alpha=alpha)
         values = weigh(take_class(alpha, target), values)
@@ -491,25 +496,32 @@ def binary_logits(contract: Contract, pred: Any, target: Any, where: Any) -> tup
 
 
 def index_cross_entropy(
-    contract: Contract, pred: Array, target: Array, axis: int, weight: Any, label_smoothing: Any, keep: Array | None
-) -> tuple[Array, Array | None]:
-    """The cross-entropy of checked logits and indices, and the weights of its mean."""
+    contract: Contract,
+    pred: Array,
+    target: Array,
+    axis: int,
+    weight: Any,
+    label_smoothing: Any,
+    keep: Array | None,
+    reduction: Reduction,
+) -> Array:
+    """The reduced cross-entropy of checked logits and indices."""
     smoothing = contract.fraction(pred.dtype, label_smoothing=label_smoothing)
-
-    values = jax.nn.softplus(-logit_margin(pred, target, axis))
+    reduce = resolve(contract.function, reduction)
+    values = softplus(-logit_margin(pred, target, axis))
     if weight is None:
         if not _is_zero(smoothing):
-            values = _smoothed(smoothing, values, -jax.nn.log_softmax(pred, axis).mean(axis))
-        return values, keep
+            values = _smoothed(smoothing, values, -log_softmax(pred, axis).mean(axis))
+        return reduce(values, keep)
 
     weight = contract.one_per_class(pred.shape[axis], pred.dtype, weight=weight)
     weights = take_class(weight, target)
-    if not _is_zero(smoothing):
-        # A class of weight 0 still takes part in the smoothing: its weight is then too small to count in the mean.
-        weights = jnp.where(weights == 0, 2.0**-64, 0.0) + weights
-        spread = weigh(_along(axis, weight, pred.ndim), -jax.nn.log_softmax(pred, axis)).mean(axis)
-        values = _smoothed(smoothing, values, spread / weights)
-    return values, fill_hidden(keep, 0.0, weights)[0]
+    if _is_zero(smoothing):
+        return reduce(values, fill_hidden(keep, 0.0, weights)[0])
+    # The smoothing counts with the weights of all classes, those of a label of weight 0 too.
+    spread = weigh(_along(axis, weight, pred.ndim), -log_softmax(pred, axis)).mean(axis)
+    values = _smoothed(smoothing, weigh(weights, values), spread)
+    return reduce_weighted(contract.function, reduction, values, weights, keep)
 
 
 def _class_logits(
@@ -573,11 +585,55 @@ def _bernoulli_variance(p: Array) -> Array:
     return jnp.maximum(p * (1 - p), 1e-12) * nan_unless((p >= 0) & (p <= 1))
 
 
-def _modulation(pred: Array, target: Array, miss: Array, gamma: ArrayLike) -> Array:
-    """(1 - p_t)^gamma; where a target is 0 or 1, log(1 - p_t) is known however small 1 - p_t is."""
-    hard = (target == 0) | (target == 1)
-    log_miss = jnp.log(jnp.where(hard | (miss == 0), 1.0, miss))
-    return power(miss, jnp.where(hard, -jax.nn.softplus(jnp.where(target == 1, pred, -pred)), log_miss), gamma)
+def _focal(miss: Callable[..., Array], steepness: Callable[..., Array]) -> Callable[..., Array]:
+    """(1 - p_t)^gamma bce, from 1 - p_t and from bce times the slope of log(1 - p_t)."""
+
+    def slope(pred: Array, target: Array, gamma: ArrayLike) -> Array:
+        return modulation(pred, target, gamma) * (gamma * steepness(pred, target) + bce_slope(pred, target))
+
+    def slope_of_gamma(pred: Array, target: Array, gamma: ArrayLike) -> Array:
+        return weigh(focal(pred, target, gamma), log_miss(pred, target))
+
+    @with_slopes(slope, None, slope_of_gamma)
+    def focal(pred: Array, target: Array, gamma: ArrayLike) -> Array:
+        return modulation(pred, target, gamma) * bce_of_logits(pred, target)
+
+    def modulation(pred: Array, target: Array, gamma: ArrayLike) -> Array:
+        return power(miss(pred, target), log_miss(pred, target), gamma)
+
+    def log_miss(pred: Array, target: Array) -> Array:
+        """Where a target is 0 or 1 it is known however small 1 - p_t is."""
+        hard, size = (target == 0) | (target == 1), miss(pred, target)
+        log_size = jnp.log(jnp.where(hard | (size == 0), 1.0, size))
+        return jnp.where(hard, -softplus(jnp.where(target == 1, pred, -pred)), log_size)
+
+    return focal
+
+
+def _miss_of_bce(pred: Array, target: Array) -> Array:
+    return -jnp.expm1(-bce_of_logits(pred, target))
+
+
+def _steepness_of_bce(pred: Array, target: Array) -> Array:
+    # Beyond 80 the quotient is 0.
+    bce = jnp.clip(bce_of_logits(pred, target), jnp.finfo(pred.dtype).tiny, 80.0)
+    return bce / jnp.expm1(bce) * bce_slope(pred, target)
+
+
+def _miss_of_sigmoid(pred: Array, target: Array) -> Array:
+    return target * jax.nn.sigmoid(-pred) + (1 - target) * jax.nn.sigmoid(pred)
+
+
+def _steepness_of_sigmoid(pred: Array, target: Array) -> Array:
+    """The slope of log(y (1 - p) + (1 - y) p) is (1 - 2 y) / (y / p + (1 - y) / (1 - p))."""
+    p, q = jax.nn.sigmoid(pred), jax.nn.sigmoid(-pred)
+    positive = jnp.where(target == 0, 0.0, target / jnp.where(target == 0, 1.0, p))
+    negative = jnp.where(target == 1, 0.0, (1 - target) / jnp.where(target == 1, 1.0, q))
+    return weigh((1 - 2 * target) / (positive + negative), bce_of_logits(pred, target))
+
+
+_focal_of_bce = _focal(_miss_of_bce, _steepness_of_bce)
+_focal_of_sigmoid = _focal(_miss_of_sigmoid, _steepness_of_sigmoid)
 
 
 def _factor(contract: Contract, pred: Array, where: Array | None, **options: Any) -> Array:

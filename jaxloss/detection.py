@@ -231,6 +231,8 @@ def _centre_distance(pred: Array, target: Array, overlap: _Overlap, eps: Any) ->
 def _aspect_angle(boxes: Array) -> Array:
     """atan(width / height), defined for empty boxes too."""
     width, height = boxes[..., 2] - boxes[..., 0], boxes[..., 3] - boxes[..., 1]
-    point = (width == 0) & (height == 0)
+    # The derivative squares both: without a scale those of small boxes would be 0.
+    scale = jax.lax.stop_gradient(jnp.maximum(jnp.abs(width), jnp.abs(height)))
     sign = jnp.where(height < 0, -1.0, 1.0)
-    return jnp.arctan2(sign * jnp.where(point, 0.0, width), sign * jnp.where(point, 1.0, height))
+    point = scale == 0
+    return jnp.arctan2(sign * divide(width, scale), jnp.where(point, 1.0, sign * divide(height, scale)))

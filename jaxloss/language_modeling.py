@@ -55,7 +55,7 @@ def linear_cross_entropy(
     0.4076
     """
     contract = Contract("linear_cross_entropy")
-    reduce = resolve(contract.function, reduction)
+    resolve(contract.function, reduction)
     pred, kernel, bias = contract.dense(pred=pred, kernel=kernel, bias=bias)
     target = contract.class_indices(pred, pred.ndim - 1, target, INDICES)
     keep = ignored(contract, target, ignore_index, where)
@@ -63,4 +63,4 @@ def linear_cross_entropy(
     (pred,) = fill_hidden(expand(-1, keep), 0.0, pred)
     contract.check_labels(target, kernel.shape[1])
     logits = jnp.matmul(pred, kernel) + bias
-    return reduce(*index_cross_entropy(contract, logits, target, logits.ndim - 1, weight, label_smoothing, keep))
+    return index_cross_entropy(contract, logits, target, logits.ndim - 1, weight, label_smoothing, keep, reduction)

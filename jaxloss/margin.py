@@ -8,7 +8,7 @@ from jax import Array
 from jaxtyping import ArrayLike, Bool, Float, Int
 
 from jaxloss._contracts import Contract
-from jaxloss._numerics import bce_of_logits, expand, fill_hidden, nan_unless, one_hot, take_class, weigh
+from jaxloss._numerics import bce_of_logits, expand, fill_hidden, nan_unless, one_hot, softplus, take_class, weigh
 from jaxloss.classification import class_scores
 from jaxloss.reductions import Reduction, resolve
 
@@ -133,7 +133,7 @@ def soft_margin_loss(
     contract = Contract("soft_margin_loss")
     reduce = resolve(contract.function, reduction)
     (pred,), target, where = _signed(contract, target, where, pred=pred)
-    return reduce(jax.nn.softplus(-target * pred), where)
+    return reduce(softplus(-target * pred), where)
 
 
 def hinge_embedding_loss(

@@ -140,7 +140,7 @@ def triplet_margin_with_distance_loss(
 
     def distance(x: Array, y: Array) -> Array:
         if distance_function is None:
-            return norm(x - y + 1e-6, 2)
+            return norm(x - y + 1e-6, 2.0)
         hint = "It returns one distance a row: sum over axis -1."
         return contract.floating([shape], hint, distance_function=distance_function(x, y)).astype(anchor.dtype)
 
@@ -221,7 +221,7 @@ def _triplet_hinge(
 def _unit(vectors: Array) -> tuple[Array, Array]:
     """x / sqrt(|x|^2 + 1e-12), and what its square lacks to 1. Scaled, so that no square overflows."""
     largest = jax.lax.stop_gradient(jnp.abs(vectors).max(-1, initial=1e-6))
-    scale = jnp.where(jnp.isfinite(largest), largest, 1.0)
+    scale = jnp.minimum(largest, 2.0**125)
     scaled, rest = vectors / scale[..., None], jnp.square(1e-6 / scale)
     total = jnp.square(scaled).sum(-1) + rest
     return scaled * jax.lax.rsqrt(total)[..., None], rest / total

@@ -131,6 +131,20 @@ def is_mean(reduction: Reduction) -> bool:
     return getattr(reduction, "func", reduction) in ("mean", mean)
 
 
+def reduce_weighted(
+    function: str, reduction: Reduction, weighted: Array, weights: Array, where: Array | None
+) -> Float[Array, "*reduced"]:
+    """Of losses times their weights, where one may be left at a weight of 0: the mean divides by the weights alone."""
+    reduce = resolve(function, reduction)
+    if is_mean(reduction):
+        return divide(reduce(weighted, where), reduce(weights, where))
+    if reduction in ("sum", "none", sum, none) or getattr(reduction, "func", None) in (sum, none):
+        return reduce(weighted, where)
+    # Others take losses and weights: a weight of 0 becomes one too small to count.
+    weights = jnp.where(weights == 0, 2.0**-64, weights)
+    return reduce(weighted / weights, weights if where is None else jnp.where(where, weights, 0.0))
+
+
 def _checked(function: str, values: Any, weights: Any) -> tuple[Array, Array | None]:
     """Values in float32 or better; weights of their shape, booleans or numbers of their dtype."""
     contract = Contract(f"reductions.{function}")

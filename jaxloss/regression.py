@@ -10,7 +10,7 @@ from jax import Array
 from jaxtyping import ArrayLike, Bool, Float
 
 from jaxloss._contracts import Contract
-from jaxloss._numerics import fill_hidden, nan_unless, weigh
+from jaxloss._numerics import fill_hidden, nan_unless, quotient, weigh, with_slopes
 from jaxloss.reductions import Reduction, resolve
 
 
@@ -163,9 +163,9 @@ def huber_loss(
     """
     contract = Contract("huber_loss")
     reduce = resolve(contract.function, reduction)
-    error, where = _error(contract, pred, target, where)
-    delta = contract.positive(error.dtype, delta=delta)
-    return reduce(delta * _smooth_l1(error, delta), where)
+    pred, target, where = _pair(contract, pred, target, where)
+    delta = contract.positive(pred.dtype, delta=delta)
+    return reduce(_huber(0.5 * pred - 0.5 * target, delta), where)
 
 
 def log_cosh_loss(
@@ -257,9 +257,8 @@ def quantile_loss(
         pred, target, q = _many_quantiles(contract, pred, target, quantile)
     where = contract.mask(pred.shape, where=where)
     pred, target = fill_hidden(where, 0.0, pred, target)
-    error = target - pred
-    slope = jnp.where(error > 0, q, jnp.where(error < 0, q - 1, q - 0.5))
-    return reduce(weigh(slope, error), where)
+    slope = jnp.where(target > pred, q, jnp.where(target < pred, q - 1, q - 0.5))
+    return reduce(weigh(2 * slope, 0.5 * target - 0.5 * pred), where)
 
 
 def gaussian_nll_loss(
@@ -317,7 +316,7 @@ def gaussian_nll_loss(
     pred, target = fill_hidden(where, 0.0, pred, target)
     (var,) = fill_hidden(where, 1.0, var)
     contract.check_nonnegative("For a log-variance pass its exponential.", var=var)
-    values = _gaussian_nll(pred - target, var, eps)
+    values = _gaussian_nll(pred, target, _at_least(var, eps))
     return reduce(values + 0.5 * math.log(2 * math.pi) if full else values, where)
 
 
@@ -374,39 +373,28 @@ def poisson_nll_loss(
     contract.check_nonnegative(target=target)
 
     if log_input:
-        values = jnp.exp(pred) - weigh(target, pred)
+        rate, log_rate = jnp.exp(pred), pred
     else:
         contract.check_nonnegative("For log-rates use log_input=True.", pred=pred)
-        rate = pred + eps
-        values = pred - target * jnp.log(jnp.where((target == 0) & (rate == 0), 1.0, rate))
+        rate, log_rate = pred, jnp.log(jnp.where((target == 0) & (pred + eps == 0), 1.0, pred + eps))
+    values = rate - weigh(target, log_rate)
     if full:
         many = jnp.where(target > 1, target, 1.0)
-        stirling = many * jnp.log(many) - many + 0.5 * jnp.log(2 * math.pi * many)
-        values = values + jnp.where(target > 1, stirling, 0.0)
+        likelihood = rate + many * (jnp.log(many) - 1 - log_rate) + 0.5 * jnp.log(2 * math.pi * many)
+        values = jnp.where(target > 1, likelihood, values)
     return reduce(values, where)
 
 
 def _error(contract: Contract, pred: Any, target: Any, where: Any) -> tuple[Array, Array | None]:
-    """What every loss of the error does first; what is masked becomes an error of 0."""
-    pred, target = contract.floats(pred=pred, target=target)
-    where = contract.mask(pred.shape, where=where)
-    pred, target = fill_hidden(where, 0.0, pred, target)
+    pred, target, where = _pair(contract, pred, target, where)
     return pred - target, where
 
 
-@jax.custom_jvp
-def _smooth_l1(error: Array, beta: ArrayLike) -> Array:
-    slope = _smooth_l1_slope(error, beta)
-    return slope * (error - 0.5 * beta * slope)
-
-
-@_smooth_l1.defjvp
-def _smooth_l1_jvp(primals, tangents):
-    # Value and slope are each one expression of the inputs, so XLA keeps no intermediate between them.
-    error, beta = primals
-    error_dot, beta_dot = tangents
-    slope = _smooth_l1_slope(error, beta)
-    return _smooth_l1(error, beta), slope * error_dot - 0.5 * jnp.square(slope) * beta_dot
+def _pair(contract: Contract, pred: Any, target: Any, where: Any) -> tuple[Array, Array, Array | None]:
+    """What every loss of two numbers does first; what is masked becomes an error of 0."""
+    pred, target = contract.floats(pred=pred, target=target)
+    where = contract.mask(pred.shape, where=where)
+    return *fill_hidden(where, 0.0, pred, target), where
 
 
 def _smooth_l1_slope(error: Array, beta: ArrayLike) -> Array:
@@ -414,7 +402,24 @@ def _smooth_l1_slope(error: Array, beta: ArrayLike) -> Array:
     return jnp.where(sharp, jnp.sign(error), jnp.clip(error / jnp.where(sharp, 1.0, beta), -1.0, 1.0))
 
 
-@jax.custom_jvp
+@with_slopes(_smooth_l1_slope, lambda error, beta: -0.5 * jnp.square(_smooth_l1_slope(error, beta)))
+def _smooth_l1(error: Array, beta: ArrayLike) -> Array:
+    size = jnp.abs(error)
+    near = size < beta
+    return jnp.where(near, 0.5 * size * (size / jnp.where(near, beta, 1.0)), size - 0.5 * beta)
+
+
+@with_slopes(
+    lambda half, delta: 2 * jnp.clip(2 * half, -delta, delta),
+    lambda half, delta: jax.nn.relu(2 * jnp.abs(half) - delta),
+)
+def _huber(half: Array, delta: ArrayLike) -> Array:
+    """Of half the error, which never overflows."""
+    size = jnp.abs(half)
+    return jnp.where(2 * size < delta, 2 * jnp.square(half), 2 * (delta * (size - 0.25 * delta)))
+
+
+@with_slopes(jnp.tanh)
 def _log_cosh(error: Array) -> Array:
     # With u = exp(-|d|) - 1, cosh d is 1 + u^2 / (2 (1 + u)) and exp(|d|) (1 + u + u^2 / 2): exact near 0, and far out.
     size = jnp.abs(error)
@@ -422,11 +427,6 @@ def _log_cosh(error: Array) -> Array:
     u = jnp.expm1(-size)
     rest = jnp.where(near, jnp.square(u) / jnp.where(near, 2 * (1 + u), 1.0), u + 0.5 * jnp.square(u))
     return jnp.where(near, 0.0, size) + jnp.log1p(rest)
-
-
-@_log_cosh.defjvp
-def _log_cosh_jvp(primals, tangents):
-    return _log_cosh(*primals), jnp.tanh(primals[0]) * tangents[0]
 
 
 def _many_quantiles(contract: Contract, pred: Any, target: Any, quantile: Any) -> tuple[Array, Array, Array]:
@@ -450,34 +450,21 @@ def _variance(contract: Contract, pred: Array, var: Any) -> Array:
     return jnp.broadcast_to(var[..., None] if var.ndim < pred.ndim else var, pred.shape)
 
 
-@jax.custom_jvp
-def _gaussian_nll(error: Array, var: Array, eps: ArrayLike) -> Array:
-    return 0.5 * (jnp.log(_at_least(var, eps)) + error * _by_variance(error, var, eps))
-
-
-@_gaussian_nll.defjvp
-def _gaussian_nll_jvp(primals, tangents):
-    # Products in this order overflow no sooner than the loss does.
-    error, var, eps = primals
-    error_dot, var_dot, _ = tangents
-    ratio = _by_variance(error, var, eps)
-    return _gaussian_nll(*primals), ratio * error_dot + 0.5 * _by_variance(1 - error * ratio, var, eps) * var_dot
-
-
-@jax.custom_jvp
-def _by_variance(numerator: Array, var: Array, eps: ArrayLike) -> Array:
-    """numerator / max(var, eps), differentiated as if var were not clamped."""
-    return numerator / _at_least(var, eps)
-
-
-@_by_variance.defjvp
-def _by_variance_jvp(primals, tangents):
-    numerator, var, eps = primals
-    numerator_dot, var_dot, _ = tangents
-    ratio = _by_variance(numerator, var, eps)
-    return ratio, numerator_dot / _at_least(var, eps) - _by_variance(ratio, var, eps) * var_dot
-
-
+@with_slopes(lambda var, eps: 1.0, None)
 def _at_least(var: Array, eps: ArrayLike) -> Array:
-    """The clamp must not make a plausible number of a negative variance."""
+    """max(var, eps), differentiated as if var were not clamped. NaN, and no plausible number, if var is negative."""
     return jnp.maximum(var, eps) * nan_unless(var >= 0)
+
+
+def _half_by_variance(pred: Array, target: Array, var: Array) -> Array:
+    """Half the error does not overflow, and products of it in this order do no sooner than the loss."""
+    return quotient(0.5 * pred - 0.5 * target, var)
+
+
+@with_slopes(
+    lambda *arrays: 2 * _half_by_variance(*arrays),
+    lambda *arrays: -2 * _half_by_variance(*arrays),
+    lambda pred, target, var: 0.5 / var - 2 * jnp.square(_half_by_variance(pred, target, var)),
+)
+def _gaussian_nll(pred: Array, target: Array, var: Array) -> Array:
+    return 0.5 * jnp.log(var) + 2 * (0.5 * pred - 0.5 * target) * _half_by_variance(pred, target, var)

@@ -8,7 +8,7 @@ from jax import Array
 from jaxtyping import ArrayLike, Bool, Float
 
 from jaxloss._contracts import Contract
-from jaxloss._numerics import divide, fill_hidden
+from jaxloss._numerics import divide, fill_hidden, with_slopes
 from jaxloss.reductions import Reduction, resolve
 
 
@@ -73,8 +73,18 @@ def dice_loss(
         contract.check_probabilities("For logits use from_logits=True.", pred=pred)
         inside, outside = pred, 1 - pred
 
-    # p + y - 2 p y = p (1 - y) + (1 - p) y: all terms positive, so a near-perfect overlap keeps its digits.
-    differ = inside * (1 - target) + outside * target
-    differ = jnp.sum(differ, axes, where=where)
-    total = jnp.sum(inside + target, axes, where=where)
-    return reduce(divide(differ, total + smooth), None if where is None else jnp.any(where, axes))
+    differ = jnp.sum(inside * (1 - target) + outside * target, axes, where=where)
+    overlap = 2 * jnp.sum(inside * target, axes, where=where) + smooth
+    total = jnp.sum(inside + target, axes, where=where) + smooth
+    return reduce(_dice(differ, overlap, total), None if where is None else jnp.any(where, axes))
+
+
+# p + y - 2 p y = p (1 - y) + (1 - p) y, so that all terms are positive: the loss of a near-perfect overlap keeps its
+# digits, and so do its slopes, those of 1 - overlap / total, where next to nothing overlaps.
+@with_slopes(
+    None,
+    lambda differ, overlap, total: -divide(jnp.ones_like(total), total),
+    lambda differ, overlap, total: divide(divide(overlap, total), total),
+)
+def _dice(differ: Array, overlap: Array, total: Array) -> Array:
+    return divide(differ, total)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 import jaxloss
+from tests.domains import HARD, LARGEST, SIGNS, Domain, apart, integers, numbers, one_of, scaled, together
 
 Arrays = tuple[np.ndarray, ...]
 INF, NAN = np.inf, np.nan
@@ -35,6 +36,26 @@ class Extreme:
     args: tuple[Any, ...]
     options: dict[str, Any]
     expected: Any
+
+
+@dataclass(frozen=True)
+class Stress:
+    """Over the whole exponent range of float32: how to draw one example, and how far off the loss may be.
+
+    The unit is one of the last place of the exact "result". Where differences of "inputs" cancel, what a change of
+    them by one ulp makes of the result is a unit too. Where many add up to one loss, an ulp of the largest slope of the
+    "row" is one for the others. And where distances are taken, the "norm" counts: the ulp is that of the largest input.
+    """
+
+    domain: Domain
+    # Bounds of the error of the value and of the gradient.
+    ulps: tuple[float, float]
+    variants: tuple[dict[str, Any], ...] = ({},)
+    unit: str = "result"
+    # Whether the oracle takes `constant_at`, because a gradient flows through a clamp as if it were not there.
+    clamped: bool = False
+    # How many are drawn at once: fewer where an oracle takes long.
+    examples: int = 16
 
 
 @dataclass(frozen=True)
@@ -66,6 +87,7 @@ class Row:
     refuses: tuple[Bad, ...] = ()
     reports: tuple[Bad, ...] = ()
     extremes: tuple[Extreme, ...] = field(default=())
+    stress: Stress = field(kw_only=True)
 
     @property
     def name(self) -> str:
@@ -127,8 +149,12 @@ def draw_gaussians(rng: np.random.Generator, batch: tuple[int, ...], options: di
     return *draw_errors(rng, batch, options), var
 
 
-def gaussian_oracle(pred, target, var, full=False, eps=1e-6):
-    var = np.maximum(var[..., None] if var.ndim < pred.ndim else var, eps)
+def gaussian_oracle(pred, target, var, full=False, eps=1e-6, constant_at=None):
+    """`constant_at`: where a variance is clamped, while its slope is that of one that is not."""
+    if constant_at is not None:
+        at_var = constant_at[2]
+        var, eps = np.maximum(at_var, eps) + (var - at_var), 0
+    var = np.maximum(var[..., None] if var.ndim < pred.ndim else var, eps) + 0 * pred
     return 0.5 * (np.log(var) + (pred - target) ** 2 / var) + (0.5 * math.log(2 * math.pi) if full else 0)
 
 
@@ -216,7 +242,11 @@ def draw_probabilities(rng: np.random.Generator, batch: tuple[int, ...], options
 
 
 def bce_of_probabilities_oracle(pred, target, weight=1.0):
-    return -(target * np.log(pred) + (1 - target) * np.log(1 - pred)) * np.asarray(weight)
+    log_p, log_q = (
+        np.maximum(np.log(np.maximum(pred, 1e-60 + 0 * pred)), -100),
+        np.maximum(np.log(np.maximum(1 - pred, 1e-60 + 0 * pred)), -100),
+    )
+    return -(target * log_p + (1 - target) * log_q) * np.asarray(weight)
 
 
 def sigmoid(x):
@@ -303,7 +333,10 @@ def diou_oracle(pred, target, eps=1e-7):
 
 def aspect_oracle(pred, target):
     def angle(boxes):
-        return np.arctan((boxes[..., 2] - boxes[..., 0]) / (boxes[..., 3] - boxes[..., 1]))
+        width, height = boxes[..., 2] - boxes[..., 0], boxes[..., 3] - boxes[..., 1]
+        return np.where(
+            height == 0, np.where(width == 0, 0, math.pi / 2), np.arctan(width / np.where(height == 0, 1, height))
+        )
 
     return 4 / math.pi**2 * (angle(target) - angle(pred)) ** 2
 
@@ -326,7 +359,11 @@ def draw_log_probabilities(rng: np.random.Generator, batch: tuple[int, ...], opt
 
 
 def kl_oracle(pred, target, log_target=False):
-    return np.exp(target) * (target - pred) if log_target else target * (np.log(target) - pred)
+    return (
+        np.exp(target) * (target - pred)
+        if log_target
+        else target * (np.log(np.where(target == 0, 1 + 0 * target, target)) - pred)
+    )
 
 
 # Metric learning
@@ -391,7 +428,7 @@ def ctc_oracle(pred, target, blank=0, zero_infinity=False):
     collapsed = np.array([labels if len(labels) == LABELS_LONG else [-1] * LABELS_LONG for labels in collapsed])
     log_p = log_softmax(pred)[..., np.arange(FRAMES), ALIGNMENTS].sum(-1)
     matches = (collapsed == target[..., None, :]).all(-1)
-    values = -np.log(np.where(matches, np.exp(log_p), 0).sum(-1))
+    values = -np.log(np.where(matches, np.exp(np.where(matches, log_p, 0 * log_p)), 0).sum(-1))
     return values, np.full(values.shape, LABELS_LONG)
 
 
@@ -504,6 +541,21 @@ def torch_cosine(nn, input1, input2, target, *, reduction, **options):
 
 # The table
 
+# Where a loss adds and subtracts a few numbers before it is done, none of these overflows on the way.
+SUMMABLE = LARGEST / 32
+PAIRS = together(numbers((2,)))
+SIGNED = apart(numbers(infinite=True), SIGNS)
+BINARY = one_of(apart(numbers(), numbers((), 0, 1)), apart(numbers(infinite=True), HARD))
+SCORED = apart(numbers((4,), -SUMMABLE, SUMMABLE), integers(0, 3))
+TRIPLETS = together(scaled((3, 3), (-100, 110)))
+
+
+def draw_any_boxes(options: dict[str, Any]) -> Any:
+    """Two boxes, of which the corners are sorted; beyond these sizes areas overflow and underflow."""
+    corners = scaled((2, 2, 2), (-40, 50))
+    return corners.map(lambda corners: tuple(np.sort(corners, axis=1).reshape(2, 4)))
+
+
 FLOATS = np.ones((3, 4), np.float32)
 LOGITS = np.zeros((3, 5), np.float32)
 LABELS = np.zeros(3, np.int32)
@@ -576,6 +628,7 @@ TABLE = (
         per_example(lambda pred, target: (pred - target) ** 2),
         differentiable=(0, 1),
         torch=lambda nn, *tensors, **options: nn.mse_loss(*tensors, **options),
+        stress=Stress(PAIRS, (4, 4)),
         extremes=(Extreme(([1e18, 0.0], [0.0, 0.0]), {}, [1e36, 0.0]),),
     ),
     Row(
@@ -584,6 +637,7 @@ TABLE = (
         per_example(lambda pred, target: np.abs(pred - target)),
         differentiable=(0, 1),
         torch=lambda nn, *tensors, **options: nn.l1_loss(*tensors, **options),
+        stress=Stress(PAIRS, (4, 4)),
         extremes=(Extreme(([1e38, 0.0, -INF], [0.0, 0.0, 0.0]), {}, [1e38, 0.0, INF]),),
     ),
     Row(
@@ -595,6 +649,7 @@ TABLE = (
         differentiable=(0, 1),
         torch=lambda nn, *tensors, **options: nn.smooth_l1_loss(*tensors, **options),
         refuses=(option("beta", -1.0), option("beta", NAN)),
+        stress=Stress(PAIRS, (4, 4), ({}, {"beta": 0.3}, {"beta": 0.0}, {"beta": 1e-30}, {"beta": 1e30})),
         extremes=(
             Extreme(([1e38, 0.0, -INF], [0.0, 0.0, 0.0]), {}, [1e38, 0.0, INF]),
             Extreme(([0.0, 2.0], [0.0, 0.0]), {"beta": 0.0}, [0.0, 2.0]),
@@ -610,6 +665,7 @@ TABLE = (
         differentiable=(0, 1),
         torch=lambda nn, *tensors, **options: nn.huber_loss(*tensors, **options),
         refuses=(option("delta", -1.0), option("delta", 0), option("delta", np.float32(-1))),
+        stress=Stress(PAIRS, (4, 4), ({}, {"delta": 0.3}, {"delta": 1e-30}, {"delta": 1e30})),
         extremes=(Extreme(([1e37, 0.0, -INF], [0.0, 0.0, 0.0]), {"delta": 2.0}, [2e37, 0.0, INF]),),
     ),
     Row(
@@ -617,6 +673,7 @@ TABLE = (
         draw_errors,
         per_example(log_cosh_oracle),
         differentiable=(0, 1),
+        stress=Stress(PAIRS, (5, 4)),
         extremes=(
             Extreme(([1e38, 0.0, -INF, 1e4], [0.0, 0.0, 0.0, 0.0]), {}, [1e38, 0.0, INF, 1e4 - math.log(2)]),
             *(Extreme(([d], [0.0]), {}, [d**2 / 2 - d**4 / 12]) for d in (1e-1, 1e-2, 1e-4, 1e-8, 1e-15)),
@@ -641,6 +698,7 @@ TABLE = (
         reports=(
             Bad((FLOATS, FLOATS[:, 0]), {"quantile": 2 * FLOATS[0]}, "`quantile` must hold values in \\[0, 1\\]"),
         ),
+        stress=Stress(PAIRS, (4, 4), ({}, {"quantile": 0.9}, {"quantile": 1.0})),
         extremes=(
             Extreme(([1e38, -1e38, 0.0], [0.0, 0.0, 0.0]), {"quantile": 0.25}, [0.75e38, 0.25e38, 0.0]),
             Extreme(([INF, -INF], [0.0, 0.0]), {"quantile": 1.0}, [0.0, INF]),
@@ -664,6 +722,13 @@ TABLE = (
             Bad((FLOATS, FLOATS, np.bool_(True)), {}, "`var` must hold numbers"),
         ),
         reports=(Bad((FLOATS, FLOATS, -FLOATS), {}, "`var` must hold values at least 0, got values from -1"),),
+        stress=Stress(
+            together(numbers((2,)), numbers((), 0)),
+            (4, 4),
+            ({}, {"full": True}, {"eps": 0.5}),
+            unit="inputs",
+            clamped=True,
+        ),
         extremes=(
             Extreme(([1.0, 3.0], [1.0, 1.0], [0.0, 0.0]), {}, [math.log(1e-6) / 2, math.log(1e-6) / 2 + 2e6]),
             Extreme(([1e25], [0.0], [1e30]), {}, [math.log(1e30) / 2 + 0.5e20]),
@@ -682,6 +747,14 @@ TABLE = (
         reports=(
             Bad((FLOATS, -FLOATS), {}, "`target` must hold values at least 0"),
             Bad((-FLOATS, FLOATS), {"log_input": False}, "`pred` must hold values at least 0.*log_input=True"),
+        ),
+        stress=Stress(
+            lambda options: apart(
+                numbers((), -LARGEST, 200) if options.get("log_input", True) else numbers((), 0), numbers((), 0)
+            )(options),
+            (4, 4),
+            ({}, {"full": True}, {"log_input": False, "eps": 1e-2}),
+            unit="inputs",
         ),
         extremes=(
             Extreme(([-INF, -1e4, -1e4, 0.0], [0.0, 0.0, 1.0, 0.0]), {"full": True}, [0, 0, 1e4, 1]),
@@ -717,6 +790,17 @@ TABLE = (
             Bad((LOGITS[:, :0], LABELS), {}, "`pred` must have an axis of at least one class"),
         ),
         reports=CLASS_REPORTS,
+        stress=Stress(
+            SCORED,
+            (4, 4),
+            (
+                {},
+                {"weight": [0.5, 2.0, 0.0, 1.5]},
+                {"label_smoothing": 0.1},
+                {"weight": [0.5, 2.0, 0.0, 1.5], "label_smoothing": 0.2},
+            ),
+            unit="row",
+        ),
         extremes=(
             *CLASS_EXTREMES,
             Extreme(([[0.0, -1e4]], [0]), {"label_smoothing": 0.5}, [0.25 * 1e4]),
@@ -755,6 +839,7 @@ TABLE = (
             Bad((PROBABILITIES, LABELS), {}, "`pred` must hold log-probabilities, at most 0, .*cross_entropy"),
             Bad((LOGITS + 1, LABELS), {}, "`pred` must hold log-probabilities"),
         ),
+        stress=Stress(apart(numbers((4,), high=0), integers(0, 3)), (4, 4), ({}, {"weight": [0.5, 2.0, 0.0, 1.5]})),
         extremes=(
             Extreme(([[0.0, -INF, -INF], [-1e4, 0.0, -INF]], [0, 0]), {}, [0, 1e4]),
             Extreme(([[0.0, -INF]], [1]), {}, [INF]),
@@ -777,6 +862,9 @@ TABLE = (
             Bad((FLOATS + 1, FLOATS), {}, "`pred` must hold values in \\[0, 1\\], .* binary_cross_entropy_with_logits"),
             Bad((-FLOATS, FLOATS), {}, "`pred` must hold values in"),
             *BINARY_REPORTS[:3],
+        ),
+        stress=Stress(
+            apart(numbers((), 1e-11, 1 - 2**-24), numbers((), 0, 1)), (4, 4), ({}, {"weight": 0.5}), unit="inputs"
         ),
         extremes=(
             Extreme(([0.0, 1.0, 0.0, 1.0, 0.5], [0.0, 1.0, 1.0, 0.0, 1.0]), {}, [0, 0, 100, 100, math.log(2)]),
@@ -807,6 +895,12 @@ TABLE = (
             Bad((LOGITS, LOGITS - 1), {}, "`target` must hold values in \\[0, 1\\]"),
             Bad((PROBABILITIES, PROBABILITIES), {}, "`pred` must hold logits, got probabilities"),
         ),
+        stress=Stress(
+            apart(numbers((4,), -SUMMABLE, SUMMABLE), numbers((4,), 0, 1)),
+            (4, 4),
+            ({}, {"weight": [0.5, 2.0, 0.0, 1.5]}, {"label_smoothing": 0.2}),
+            unit="row",
+        ),
         extremes=(
             Extreme(([[0.0, 0.0, -INF]], [[0.5, 0.5, 0.0]]), {}, [math.log(2)]),
             Extreme(([[1e4, 0.0]], [[1.0, 0.0]]), {}, [0.0]),
@@ -829,6 +923,7 @@ TABLE = (
             Bad((FLOATS, FLOATS), {"weight": np.ones((2, 3, 4), np.float32)}, "`weight` must broadcast"),
         ),
         reports=(*BINARY_REPORTS, Bad((FLOATS, FLOATS), {"pos_weight": -FLOATS}, "`pos_weight` must be at least 0")),
+        stress=Stress(BINARY, (4, 4), ({}, {"pos_weight": 3.0}, {"weight": 0.5, "pos_weight": 0.7}), unit="inputs"),
         extremes=(
             Extreme(([1e4, -1e4, 1e4, -1e4], [1.0, 0.0, 0.0, 1.0]), {}, [0, 0, 1e4, 1e4]),
             Extreme(([INF, -INF, INF], [1.0, 0.0, 0.0]), {}, [0, 0, INF]),
@@ -843,6 +938,9 @@ TABLE = (
         traced=("alpha", "gamma"),
         refuses=(option("gamma", -1.0), option("alpha", -1.0)),
         reports=BINARY_REPORTS,
+        stress=Stress(
+            BINARY, (4, 4), ({}, {"alpha": 0.7, "gamma": 1.5}, {"gamma": 0.0}, {"gamma": 0.5}), unit="inputs"
+        ),
         extremes=BINARY_EXTREMES,
     ),
     Row(
@@ -853,6 +951,12 @@ TABLE = (
         traced=("alpha", "gamma"),
         refuses=(option("gamma", -1.0), option("alpha", -1.0), option("alpha", 1.1)),
         reports=BINARY_REPORTS,
+        stress=Stress(
+            BINARY,
+            (4, 5),
+            ({}, {"alpha": 0.7, "gamma": 1.5}, {"alpha": None, "gamma": 0.0}, {"gamma": 0.5}),
+            unit="inputs",
+        ),
         extremes=tuple(Extreme(e.args, e.options | {"alpha": None}, e.expected) for e in BINARY_EXTREMES),
     ),
     Row(
@@ -874,6 +978,12 @@ TABLE = (
             option("axis", 2, (LOGITS, LABELS)),
         ),
         reports=CLASS_REPORTS,
+        stress=Stress(
+            SCORED,
+            (4, 4),
+            ({}, {"alpha": 0.5, "gamma": 1.5}, {"alpha": [0.5, 2.0, 0.0, 1.5], "gamma": 0.0}),
+            unit="row",
+        ),
         extremes=(
             *(Extreme(extreme.args, {"gamma": 0.0}, extreme.expected) for extreme in CLASS_EXTREMES[:3]),
             Extreme(([[1e4, 0.0], [60.0, 0.0]], [0, 0]), {"gamma": 0.5}, [0, 0]),
@@ -898,6 +1008,14 @@ TABLE = (
                 (FLOATS + 1, FLOATS), {"from_logits": False}, "`pred` must hold values in \\[0, 1\\].*from_logits=True"
             ),
         ),
+        stress=Stress(
+            lambda options: apart(
+                numbers((4,), -80) if options.get("from_logits", True) else numbers((4,), 0, 1), numbers((4,), 0, 1)
+            )(options),
+            (4, 4),
+            ({"axis": -1}, {"axis": -1, "smooth": 1.0}, {"axis": -1, "from_logits": False}),
+            unit="row",
+        ),
         extremes=(
             Extreme(([1e4, -1e4], [1.0, 0.0]), {}, 0.0),
             Extreme(([1e4, -1e4], [0.0, 1.0]), {}, 1.0 - 1e-5 / (2 + 1e-5)),
@@ -920,6 +1038,7 @@ TABLE = (
                 Bad((np.float32(1), np.float32(1)), {}, "`pred` must have x1, y1, x2, y2 on its last axis"),
             ),
             reports=BOX_REPORTS,
+            stress=Stress(draw_any_boxes, (4, 4), BOX_VARIANTS, unit="norm"),
             extremes=(*BOX_EXTREMES, *extremes),
         )
         for loss, oracle, extremes in (
@@ -960,6 +1079,12 @@ TABLE = (
             Bad((LOGITS - 9, PROBABILITIES), {}, "`pred` must hold distributions"),
             Bad((np.log(PROBABILITIES), 2 * PROBABILITIES), {}, "`target` must hold distributions"),
         ),
+        stress=Stress(
+            lambda options: apart(numbers((), high=0), numbers((), high=0) if options else numbers((), 0, 1))(options),
+            (4, 4),
+            ({}, {"log_target": True}),
+            unit="inputs",
+        ),
         extremes=(
             Extreme(([-INF, -1.0], [0.0, 0.0]), {}, [0.0, 0.0]),
             Extreme(([-INF, 0.0], [1.0, 1.0]), {}, [INF, 0.0]),
@@ -992,6 +1117,7 @@ TABLE = (
             Bad((FLOATS, LABELS + 1), {"target_lengths": np.int32(-1)}, "`target_lengths` must hold lengths"),
             Bad((PROBABILITIES, LABELS[:1] + 1), {}, "`pred` must hold logits, got probabilities"),
         ),
+        stress=Stress(apart(numbers((4, 4), -1e28, 1e28), integers(1, 3, (2,))), (4, 4), unit="row", examples=1),
         extremes=(
             Extreme(([[1e4, -1e4], [-1e4, 1e4], [1e4, -1e4]], [1]), {}, 0.0),
             Extreme(([[0.0, -INF], [-INF, 0.0], [0.0, -INF]], [1]), {}, 0.0),
@@ -1028,6 +1154,9 @@ TABLE = (
             ),
             Bad((LOGITS, LOGITS.T, LABELS - 1), {}, "`target` must hold class indices"),
         ),
+        stress=Stress(
+            apart(numbers((3,), -1e17, 1e17), numbers((3, 4), -1e17, 1e17), integers(0, 3)), (4, 4), unit="norm"
+        ),
         extremes=(Extreme(([[1e4, 0.0]], [[1.0, 0.0], [0.0, 1.0]], [1]), {}, [1e4]),),
     ),
     Row(
@@ -1050,6 +1179,12 @@ TABLE = (
             option("p", 0.0, (FLOATS,) * 3),
             option("eps", -1.0, (FLOATS,) * 3),
             Bad((np.float32(1),) * 3, {}, "`anchor` must have the features on its last axis"),
+        ),
+        stress=Stress(
+            TRIPLETS,
+            (4, 6),
+            ({}, {"margin": 0.5, "p": 1.0, "swap": True}, {"p": 3.5, "eps": 1e-2}, {"p": INF}),
+            unit="norm",
         ),
         extremes=(
             *(Extreme(([[1.0, 2.0]],) * 3, {"p": p, "eps": 0.0}, [1.0]) for p in (0.5, 1.0, 2.0, 3.0, INF)),
@@ -1083,6 +1218,7 @@ TABLE = (
                 (FLOATS,) * 3, {"distance_function": lambda x, y: (x == y).sum(-1)}, "`distance_function` must be float"
             ),
         ),
+        stress=Stress(TRIPLETS, (4, 4), ({}, {"distance_function": manhattan, "margin": 0.5}), unit="norm"),
         extremes=(
             Extreme(([[1.0, 2.0]],) * 3, {}, [1.0]),
             Extreme(([[0.0, 0.0]], [[1e30, 0.0]], [[0.0, 0.0]]), {}, [1e30]),
@@ -1107,6 +1243,7 @@ TABLE = (
             Bad((FLOATS, FLOATS, 0 * FLOATS[:, 0]), {}, "`target` must hold -1 or 1.*2 \\* target - 1"),
             Bad((FLOATS, FLOATS, 0.5 * FLOATS[:, 0]), {}, "`target` must hold -1 or 1"),
         ),
+        stress=Stress(together(scaled((2, 3), (-40, 110)), SIGNS), (4, 4), ({}, {"margin": 0.3}), unit="norm"),
         extremes=(
             Extreme(([[0.0, 0.0]] * 2, [[1.0, 2.0]] * 2, [1.0, -1.0]), {}, [1, 0]),
             Extreme(([[0.0, 0.0]] * 2, [[0.0, 0.0]] * 2, [1.0, -1.0]), {}, [1, 0]),
@@ -1121,6 +1258,7 @@ TABLE = (
         per_example(lambda pred, target: np.maximum(1 - target * pred, 0)),
         refuses=SIGN_REFUSES,
         reports=SIGN_REPORTS,
+        stress=Stress(SIGNED, (4, 4)),
         extremes=HINGE_EXTREMES,
     ),
     Row(
@@ -1129,6 +1267,7 @@ TABLE = (
         per_example(lambda pred, target: np.maximum(1 - target * pred, 0) ** 2),
         refuses=SIGN_REFUSES,
         reports=SIGN_REPORTS,
+        stress=Stress(SIGNED, (4, 4)),
         extremes=tuple(Extreme(e.args, {}, np.square(e.expected)) for e in HINGE_EXTREMES),
     ),
     Row(
@@ -1138,6 +1277,7 @@ TABLE = (
         torch=lambda nn, *tensors, **options: nn.soft_margin_loss(*tensors, **options),
         refuses=SIGN_REFUSES,
         reports=SIGN_REPORTS,
+        stress=Stress(SIGNED, (4, 4), unit="inputs"),
         extremes=(
             Extreme(([1e4, -1e4, 1e4, -1e4], [1.0, -1.0, -1.0, 1.0]), {}, [0, 0, 1e4, 1e4]),
             Extreme(([INF, -INF], [1.0, -1.0]), {}, [0, 0]),
@@ -1153,6 +1293,7 @@ TABLE = (
         torch=lambda nn, *tensors, **options: nn.hinge_embedding_loss(*tensors, **options),
         refuses=(*SIGN_REFUSES, option("margin", NAN)),
         reports=SIGN_REPORTS,
+        stress=Stress(SIGNED, (4, 4), ({}, {"margin": 2.5}, {"margin": -0.5})),
         extremes=(
             Extreme(([1e30, 1e30, 1.0, 0.0], [1.0, -1.0, -1.0, 1.0]), {}, [1e30, 0, 0, 0]),
             Extreme(([INF, -INF], [-1.0, 1.0]), {}, [0, -INF]),
@@ -1172,6 +1313,7 @@ TABLE = (
             *(Bad((FLOATS, *bad.args), {}, bad.message) for bad in SIGN_REFUSES),
         ),
         reports=tuple(Bad((FLOATS, *bad.args), {}, bad.message) for bad in SIGN_REPORTS),
+        stress=Stress(together(numbers((2,)), SIGNS), (4, 4), ({}, {"margin": 0.7}, {"margin": -0.5}), unit="inputs"),
         extremes=(
             Extreme(([1e30, 1e30, 2.0], [0.0, 0.0, 2.0], [1.0, -1.0, 1.0]), {}, [0, 1e30, 0]),
             Extreme(([INF, -INF], [0.0, 0.0], [1.0, -1.0]), {}, [0, 0]),
@@ -1203,6 +1345,7 @@ TABLE = (
             *(bad for bad in CLASS_REPORTS[:2]),
             Bad((LOGITS, LABELS), {"weight": -np.ones(5, np.float32)}, "`weight` must be at least 0"),
         ),
+        stress=Stress(SCORED, (4, 4), ({}, {"weight": [0.5, 2.0, 0.0, 1.5]}, {"margin": 2.5, "p": 2}), unit="row"),
         extremes=(
             Extreme(([[1e4, 0.0, -1e4]] * 3, [0, 1, 2]), {}, [0, 10001 / 3, 30002 / 3]),
             Extreme(([[1e4, 0.0, -1e4]] * 3, [0, 1, 2]), {"p": 2}, [0, 10001**2 / 3, (10001**2 + 20001**2) / 3]),
@@ -1228,6 +1371,7 @@ TABLE = (
             ),
             Bad((LOGITS, LOGITS.astype(np.int32) - 100), {}, "`target` must hold class indices.*-100.*Pad with -1"),
         ),
+        stress=Stress(apart(numbers((4,), -SUMMABLE, SUMMABLE), integers(-1, 3, (4,))), (4, 4), unit="row"),
         extremes=(
             Extreme(([[1e4, 0.0, -1e4]] * 2, [[0, 1, -1], [2, -1, -1]]), {}, [0, 30002 / 3]),
             Extreme(([[0.0, -INF, -INF], [INF, INF, 0.0]], [[0, -1, -1], [0, 1, -1]]), {}, [0, 0]),
@@ -1251,6 +1395,12 @@ TABLE = (
         reports=(
             *BINARY_REPORTS,
             Bad((LOGITS, LOGITS), {"weight": -np.ones(5, np.float32)}, "`weight` must be at least 0"),
+        ),
+        stress=Stress(
+            apart(numbers((4,), -SUMMABLE, SUMMABLE), numbers((4,), 0, 1)),
+            (4, 4),
+            ({}, {"weight": [0.5, 2.0, 0.0, 1.5]}),
+            unit="row",
         ),
         extremes=(
             Extreme(([[1e4, -1e4], [1e4, -1e4]], [[1.0, 0.0], [0.0, 1.0]]), {}, [0, 1e4]),

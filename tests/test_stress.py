@@ -1,0 +1,155 @@
+"""Over the whole exponent range: every loss within the bounds, in units in the last place, that its row states.
+
+`python -m tests.test_stress` prints the largest errors found.
+"""
+
+import functools
+import inspect
+import sys
+from typing import Any
+
+import hypothesis
+import hypothesis.strategies as st
+import jax
+import numpy as np
+import pytest
+
+from tests.cases import TABLE
+from tests.exact import EXACT, errors_in_ulps, exact, one_sided_derivatives
+from tests.support import Case
+
+FLOAT32 = np.finfo(np.float32)
+
+
+def as_float32(option: Any) -> Any:
+    """What the loss makes of an option that is a number, or numbers."""
+    if isinstance(option, list):
+        return [as_float32(entry) for entry in option]
+    return float(np.float32(option)) if isinstance(option, float) else option
+
+
+CASES = [
+    Case(
+        row,
+        {name: as_float32(value) for name, value in options.items()},
+        f"{row.name}-{'-'.join(options) or 'default'}",
+    )
+    for row in TABLE
+    for options in row.stress.variants
+]
+every_case = pytest.mark.parametrize("index", range(len(CASES)), ids=[case.name for case in CASES])
+
+
+@functools.cache
+def compiled(index: int) -> Any:
+    """Unreduced losses and gradients of a batch of examples."""
+    case = CASES[index]
+
+    def one(*arrays: Any) -> Any:
+        gradient = jax.grad(lambda *arrays: case.loss()(*arrays, reduction="sum"), case.row.differentiable)
+        return case.loss()(*arrays, reduction="none"), gradient(*arrays)
+
+    return jax.jit(jax.vmap(one))
+
+
+def truth(case: Case, arrays: list[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The loss of one example and its one-sided derivatives, exact."""
+    numbers = [exact(array[None]) if array.dtype.kind in "fO" else array[None] for array in arrays]
+    extra = {"constant_at": numbers} if case.row.constant_factor or case.row.stress.clamped else {}
+
+    def loss(*moved: np.ndarray) -> np.ndarray:
+        return case.row.oracle(*moved, where=True, **case.options, **extra)[0]
+
+    return loss(*numbers), [one_sided_derivatives(loss, numbers, position) for position in case.row.differentiable]
+
+
+def nudged(case: Case, arrays: list[np.ndarray], seed: int) -> list[np.ndarray]:
+    """Every number that has a gradient moved by the smallest normal number, and where differences cancel by one ulp.
+
+    On a CPU XLA takes what is less than that number for zero: inputs, and differences of them.
+    """
+    rng, direction = np.random.default_rng(seed // 2), (-1) ** seed
+    moved = list(arrays)
+    unit, ulp = case.row.stress.unit, EXACT.mpf(2) ** -23
+    defaults = {p.name: p.default for p in inspect.signature(case.row.loss).parameters.values()}
+    options = [option for option in (defaults | case.options).values() if isinstance(option, float) and option < np.inf]
+    largest = max(*options, 0.0, *(float(abs(arrays[position]).max()) for position in case.row.differentiable))
+    for position in case.row.differentiable:
+        array = exact(arrays[position])
+        ulps, tinies = direction * rng.choice([-1, 1], size=(2, *np.shape(array)))
+        if unit == "norm":
+            moved[position] = array + ulps * max(ulp * largest, float(FLOAT32.tiny))
+            continue
+        relative = 1 + ulps * (0 if unit == "result" else ulp)
+        absolute = np.sign(arrays[position]) * EXACT.mpf(float(FLOAT32.tiny))
+        subnormal = abs(arrays[position]) < FLOAT32.tiny
+        moved[position] = np.where(subnormal, absolute * (tinies > 0), array * relative + absolute * tinies)
+    return moved
+
+
+def errors(
+    case: Case, arrays: list[np.ndarray], value: np.ndarray, gradients: list[np.ndarray], nudges: int = 0
+) -> Any:
+    """The largest error of the value and of the gradient of one example, in ulps.
+
+    At a kink any slope between those of the two sides is right. What a nudge makes of the exact result is a unit too.
+    """
+    expected, sides = truth(case, arrays)
+    near = [truth(case, nudged(case, arrays, seed)) for seed in range(nudges)]
+    slack = functools.reduce(np.maximum, [abs(other - expected) for other, _ in near], 0 * expected)
+    worst = [errors_in_ulps(value[None], expected, slack).max()]
+    largest = max(abs(slope) for both in sides for slope in both.flat) if case.row.stress.unit in ("row", "norm") else 0
+    for which, (gradient, (left, right)) in enumerate(zip(gradients, sides, strict=True)):
+        centre = (left + right) / 2
+        slack = [abs(sum(others[which]) / 2 - centre) for _, others in near]
+        slack = functools.reduce(np.maximum, slack, np.maximum(abs(right - left) / 2, largest * 2**-24))
+        worst.append(errors_in_ulps(gradient[None], centre, slack).max())
+    return np.array([worst[0], max(worst[1:])])
+
+
+def largest_errors(index: int, examples: list[tuple[np.ndarray, ...]]) -> np.ndarray:
+    """Of a batch of examples."""
+    case = CASES[index]
+    stress = case.row.stress
+    columns = [np.stack(column) for column in zip(*examples, strict=True)]
+    values, gradients = jax.tree.map(np.asarray, compiled(index)(*columns))
+    worst = np.zeros(2)
+    for row, example in enumerate(examples):
+        arrays = [np.asarray(array) for array in example]
+        found = np.full(2, np.inf)
+        for nudges in (0, 16):
+            if (found > stress.ulps).any():
+                got = values[row], [gradient[row] for gradient in gradients]
+                found = np.minimum(found, errors(case, arrays, *got, nudges))
+        hypothesis.note(f"{example} {values[row]} {[gradient[row] for gradient in gradients]}: {found}")
+        worst = np.maximum(worst, found)
+    return worst
+
+
+@every_case
+@hypothesis.given(data=st.data())
+def test_errors_stay_within_the_bounds_of_the_row(index, data):
+    stress = CASES[index].row.stress
+    examples = st.lists(stress.domain(CASES[index].options), min_size=stress.examples, max_size=stress.examples)
+    assert (largest_errors(index, data.draw(examples)) <= stress.ulps).all()
+
+
+def main() -> None:
+    """The largest errors of each case, whatever its bounds are."""
+    for index, case in enumerate(CASES):
+        if all(word not in case.name for word in sys.argv[1:] or [""]):
+            continue
+        found = np.zeros(2)
+        stress = case.row.stress
+
+        @hypothesis.settings(deadline=None, derandomize=True, max_examples=15, phases=[hypothesis.Phase.generate])
+        @hypothesis.given(st.lists(stress.domain(case.options), min_size=stress.examples, max_size=stress.examples))
+        def measure(index, found, examples):
+            found[:] = np.maximum(found, largest_errors(index, examples))
+
+        measure(index, found)
+        print(f"{case.name:60} {found[0]:8.2f} {found[1]:8.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
