@@ -249,6 +249,12 @@ class Contract:
     def nonnegative(self, dtype: Any, **options: Any) -> Any:
         return self._number(lambda value: value >= 0, "at least 0", dtype, options)
 
+    def degree(self, size: int, dtype: Any, **options: Any) -> Any:
+        """The degree of a norm of `size` numbers; below the least one the norm of ones, size ** (1 / p), overflows."""
+        least = math.log(max(size, 1)) / math.log(float(jnp.finfo(dtype).max))
+        domain = f"greater than 0 and at least {least:.3g} for {size} features"
+        return self._number(lambda value: (value > 0) & (value >= least), domain, dtype, options)
+
     def fraction(self, dtype: Any, **options: Any) -> Any:
         return self._number(lambda value: (value >= 0) & (value <= 1), "in [0, 1]", dtype, options)
 

@@ -19,11 +19,17 @@ def with_slopes(*slopes: Callable[..., ArrayLike] | None) -> Callable[[Callable[
     """
 
     def wrap(value: Callable[..., Array]) -> Callable[..., Array]:
-        function = jax.custom_jvp(value)
+        @jax.custom_jvp
+        def function(*args: Any) -> Array:
+            result = value(*args)
+            # A select last: else XLA on CPU gives the tail of it to a reduction and stores what comes before.
+            return jnp.where(jnp.isnan(result), jnp.nan, result)
 
         def jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+            # What value and slope had in common would be stored.
+            apart = jax.lax.optimization_barrier(primals)
             terms = [
-                slope(*primals) * tangent
+                slope(*apart) * tangent
                 for slope, tangent in zip(slopes, tangents, strict=True)
                 if slope and not isinstance(tangent, SymbolicZero)
             ]

@@ -37,7 +37,8 @@ def triplet_margin_loss(
         positive: embeddings of the same kind as the anchor, floating, of exactly its shape.
         negative: embeddings of another kind, floating, of exactly its shape.
         margin: greater than 0, in the unit of the distance. May be traced.
-        p: degree of the norm, greater than 0; `float("inf")` for the largest difference. May be traced if finite.
+        p: degree of the norm, greater than 0 and not so small that the norm of ones, features^(1/p), overflows;
+            `float("inf")` for the largest difference. May be traced if finite.
         eps: added to each difference (not to the norm), as PyTorch does; at least 0. May be traced.
         swap: use d(positive, negative) where it is the smaller of the two distances to the negative.
         where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
@@ -66,7 +67,7 @@ def triplet_margin_loss(
         None, "the features", anchor=anchor, positive=positive, negative=negative
     )
     margin = contract.positive(anchor.dtype, margin=margin)
-    p = contract.positive(anchor.dtype, p=p)
+    p = contract.degree(anchor.shape[-1], anchor.dtype, p=p)
     eps = contract.nonnegative(anchor.dtype, eps=eps)
     where = contract.mask(anchor.shape[:-1], where=where)
     anchor, positive, negative = fill_hidden(expand(-1, where), 0.0, anchor, positive, negative)
