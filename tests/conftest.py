@@ -3,7 +3,7 @@ import importlib.util
 import hypothesis
 
 # PyTorch is the `parity` extra: without it the suite is whole, not skipped.
-collect_ignore = [] if importlib.util.find_spec("torch") else ["test_parity.py"]
+collect_ignore = [] if importlib.util.find_spec("torch") else ["parity"]
 
 # The same draws every time, and no deadline: the first call of a shape compiles.
 hypothesis.settings.register_profile("jaxloss", deadline=None, derandomize=True, max_examples=15)
