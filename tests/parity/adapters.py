@@ -96,7 +96,7 @@ def broadcast(*names: str) -> Callable[[Loss], Loss]:
 
     def written(loss: Loss) -> Loss:
         def call(**given: Any) -> jax.Array:
-            shape = given.get("input", given.get("input1")).shape
+            shape = next(given[name] for name in ("input", "input1") if name in given).shape
             return loss(**given | {name: jnp.broadcast_to(given[name], shape) for name in names})
 
         return call
