@@ -11,6 +11,7 @@ from torch.testing._internal.common_methods_invocations import op_db  # pyright:
 from torch.testing._internal.common_modules import module_db  # pyright: ignore[reportMissingImports]
 
 nn: Any = torch.nn.functional
+torch.set_num_threads(1)  # the samples are small: more threads only wait for each other
 
 FUNCTION_OF = {
     "BCELoss": "binary_cross_entropy",
