@@ -271,7 +271,7 @@ class Contract:
         if isinstance(value, numbers.Real) and not isinstance(value, bool):
             if not inside(value):
                 raise ValueError(f"{self.function}: `{name}` must be {domain}, got {value!r}.")
-            return value
+            return float(value)  # an integer has no tangent
         array = self._numeric(name, value)
         problem = f"{self.function}: `{name}` must be a number, {domain}, got {_describe(array)}."
         _require(problem, chex.assert_shape, array, ())

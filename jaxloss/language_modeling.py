@@ -46,7 +46,8 @@ def linear_cross_entropy(
         ValueError: a Python number out of its domain, or an unknown `reduction`.
         JaxRuntimeError: under `chex.chexify`, an index out of range.
 
-    PyTorch: `torch.nn.functional.linear` and `cross_entropy`; its kernel is (classes, features).
+    PyTorch: `torch.nn.functional.linear_cross_entropy`, `torch.nn.LinearCrossEntropyLoss`, from 2.13 on; its kernel is
+    (classes, features).
 
     Reference: E. Wijmans et al., Cut Your Losses in Large-Vocabulary Language Models, arXiv:2411.09009.
 

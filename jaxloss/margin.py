@@ -436,5 +436,5 @@ def _label_hinges(pred: Array, labels: Array) -> Array:
 
 
 def _positive_part(value: Array) -> Array:
-    """max(0, value), with PyTorch's slope at 0, which is 1; NaN stays NaN."""
-    return jnp.where(value < 0, 0.0, value)
+    """max(0, value), with PyTorch's slopes: 1 at 0, and 0 at NaN, which stays NaN."""
+    return jnp.where(value == 0, value, jax.nn.relu(value))

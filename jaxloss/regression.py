@@ -282,8 +282,8 @@ def gaussian_nll_loss(
         pred: predicted means, floating.
         target: what was observed, floating, of exactly the shape of `pred`.
         var: predicted variances, not standard deviations, at least 0, in the squared unit of `pred`; floating, of the
-            shape of `pred`, or of that with a last axis of 1 or without the last axis, for one variance a row; or one
-            number, which may be traced. A negative variance gives NaN in value and gradient.
+            shape of `pred`, or of that with a 1 on one axis, along which they are shared, or without the last axis, for
+            one variance a row; or one number, which may be traced. A negative variance gives NaN in value and gradient.
         full: add the constant, which makes the loss a likelihood and changes no gradient.
         eps: the least variance, at least 0, in the unit of `var`. May be traced; no gradient flows to it.
         where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
@@ -297,8 +297,7 @@ def gaussian_nll_loss(
         ValueError: a Python number out of its domain, or an unknown `reduction`.
         JaxRuntimeError: under `chex.chexify`, a negative variance.
 
-    PyTorch: `torch.nn.functional.gaussian_nll_loss`, `torch.nn.GaussianNLLLoss`. It also takes a `var` with a 1 on
-    another axis than the last; broadcast that one by `jnp.broadcast_to(var, pred.shape)`.
+    PyTorch: `torch.nn.functional.gaussian_nll_loss`, `torch.nn.GaussianNLLLoss`.
 
     Reference: D. A. Nix and A. S. Weigend, Estimating the Mean and Variance of the Target Probability Distribution,
     1994, doi:10.1109/ICNN.1994.374138.
@@ -440,13 +439,14 @@ def _many_quantiles(contract: Contract, pred: Any, target: Any, quantile: Any) -
 
 
 def _variance(contract: Contract, pred: Array, var: Any) -> Array:
-    """One number, or an array that broadcasts to pred."""
+    """One number, one a row, or an array of pred's shape with a 1 on one axis at most."""
     ndim = contract.array("var", var).ndim
     if isinstance(var, numbers.Real) or (ndim == 0 and pred.ndim > 1):
         return jnp.asarray(contract.nonnegative(pred.dtype, var=var), pred.dtype)
-    rows = [(*pred.shape[:-1], 1), pred.shape[:-1]] if pred.ndim else []
-    hint = "Variances are those of elements or of rows: jnp.broadcast_to(var, pred.shape)."
-    var = contract.floating([pred.shape, *rows], hint, var=var)
+    shared = [(*pred.shape[:axis], 1, *pred.shape[axis + 1 :]) for axis in range(pred.ndim)]
+    rows = [pred.shape[:-1]] if pred.ndim else []
+    hint = "Variances are shared along one axis: jnp.broadcast_to(var, pred.shape)."
+    var = contract.floating([pred.shape, *shared, *rows], hint, var=var)
     return jnp.broadcast_to(var[..., None] if var.ndim < pred.ndim else var, pred.shape)
 
 

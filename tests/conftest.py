@@ -3,7 +3,7 @@ import importlib.util
 import hypothesis
 
 # PyTorch is the `parity` extra: without it the suite is whole, not skipped.
-collect_ignore = [] if importlib.util.find_spec("torch") else ["test_parity.py", "test_known_bugs_in_pytorch.py"]
+collect_ignore = [] if importlib.util.find_spec("torch") else ["parity", "test_known_bugs_in_pytorch.py"]
 
 # The same draws every time, and no deadline: the first call of a shape compiles.
 hypothesis.settings.register_profile("jaxloss", deadline=None, derandomize=True, max_examples=15)

@@ -31,6 +31,21 @@ def test_a_refusal_names_function_argument_what_came_what_is_needed_and_the_fix(
     )
 
 
+@pytest.mark.parametrize(
+    ("loss", "option"),
+    [
+        (jaxloss.smooth_l1_loss, "beta"),
+        (jaxloss.huber_loss, "delta"),
+        (jaxloss.focal_loss, "gamma"),
+        (jaxloss.sigmoid_focal_loss, "gamma"),
+    ],
+)
+def test_an_option_may_be_a_python_integer_under_differentiation(loss, option):
+    pred, target = jnp.array([0.5, -2.5]), jnp.array([1.0, 0.0])
+    gradients = [jax.jit(jax.grad(lambda pred, two=two: loss(pred, target, **{option: two})))(pred) for two in (2, 2.0)]
+    np.testing.assert_array_equal(*gradients)
+
+
 def test_chex_can_switch_the_assertions_off():
     chex.disable_asserts()
     try:

@@ -116,10 +116,10 @@ def test_a_gaussian_of_known_variance():
     np.testing.assert_allclose(full, expected, rtol=1e-6)
 
 
-def test_a_variance_may_be_that_of_an_element_of_a_row_or_of_all():
+def test_a_variance_may_be_that_of_an_element_of_a_row_of_a_column_or_of_all():
     pred, target = jax.random.normal(jax.random.key(0), (2, 3, 4))
     whole = jaxloss.gaussian_nll_loss(pred, target, jnp.full((3, 4), 0.5), reduction="none")
-    for var in (jnp.full((3, 1), 0.5), jnp.full(3, 0.5), 0.5, np.float32(0.5), jnp.float32(0.5)):
+    for var in (jnp.full((3, 1), 0.5), jnp.full((1, 4), 0.5), jnp.full(3, 0.5), 0.5, np.float32(0.5), jnp.float32(0.5)):
         loss = jax.jit(lambda var: jaxloss.gaussian_nll_loss(pred, target, var, reduction="none"))
         np.testing.assert_allclose(loss(var), whole, rtol=1e-6)
         np.testing.assert_allclose(jaxloss.gaussian_nll_loss(pred, target, var, reduction="none"), whole, rtol=1e-6)

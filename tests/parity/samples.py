@@ -1,0 +1,154 @@
+"""The samples of PyTorch's own tests: calls of its loss functions (OpInfo) and of its loss modules (ModuleInfo)."""
+
+import inspect
+import random
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import torch  # pyright: ignore[reportMissingImports] an extra of its own
+from torch.testing._internal.common_methods_invocations import op_db  # pyright: ignore[reportMissingImports]
+from torch.testing._internal.common_modules import module_db  # pyright: ignore[reportMissingImports]
+
+nn: Any = torch.nn.functional
+torch.set_num_threads(1)  # the samples are small: more threads only wait for each other
+
+FUNCTION_OF = {
+    "BCELoss": "binary_cross_entropy",
+    "BCEWithLogitsLoss": "binary_cross_entropy_with_logits",
+    "CTCLoss": "ctc_loss",
+    "CosineEmbeddingLoss": "cosine_embedding_loss",
+    "CrossEntropyLoss": "cross_entropy",
+    "GaussianNLLLoss": "gaussian_nll_loss",
+    "HingeEmbeddingLoss": "hinge_embedding_loss",
+    "HuberLoss": "huber_loss",
+    "KLDivLoss": "kl_div",
+    "L1Loss": "l1_loss",
+    "LinearCrossEntropyLoss": "linear_cross_entropy",
+    "MSELoss": "mse_loss",
+    "MarginRankingLoss": "margin_ranking_loss",
+    "MultiLabelMarginLoss": "multilabel_margin_loss",
+    "MultiLabelSoftMarginLoss": "multilabel_soft_margin_loss",
+    "MultiMarginLoss": "multi_margin_loss",
+    "NLLLoss": "nll_loss",
+    "PoissonNLLLoss": "poisson_nll_loss",
+    "SmoothL1Loss": "smooth_l1_loss",
+    "SoftMarginLoss": "soft_margin_loss",
+}
+# Modules of which PyTorch has no samples; those of their functions are all there is.
+WITHOUT_SAMPLES = {"TripletMarginLoss": "triplet_margin_loss"}
+WITHOUT_SAMPLES["TripletMarginWithDistanceLoss"] = "triplet_margin_with_distance_loss"
+FUNCTIONS = sorted({*FUNCTION_OF.values(), *WITHOUT_SAMPLES.values()})
+NAMES = [*FUNCTIONS, *FUNCTION_OF]
+# Where and in what steps PyTorch computes, and the shape of a kernel: nothing else that a loss depends on.
+MACHINERY = ("device", "dtype", "options", "in_features", "num_classes", "out_features", "bias")
+
+
+class Sample(NamedTuple):
+    """A call of PyTorch: its arguments are kept under the names that the function has for them."""
+
+    name: str
+    call: Callable[..., Any]  # with what is changed
+    tensors: dict[str, Any]
+    options: dict[str, Any]
+
+    @property
+    def function(self) -> str:
+        return FUNCTION_OF.get(self.name, self.name)
+
+    def __str__(self) -> str:
+        tensors = {name: f"{str(value.dtype)[6:]}{tuple(value.shape)}" for name, value in self.tensors.items()}
+        return f"{self.name} of {tensors} with {self.options}"
+
+
+def samples(name: str) -> Iterator[Sample]:
+    """All that PyTorch's tests feed to a function or a module, in float64."""
+    _draw_the_same_again()
+    for info in _modules(name):
+        drawn = info.module_inputs_func(info, device="cpu", dtype=torch.float64, requires_grad=True, training=True)
+        for each in drawn:
+            yield _of_module(info.module_cls, each.constructor_input, each.forward_input)
+    for op in _functions(name):
+        draw = op.reference_inputs if op.reference_inputs_func else op.sample_inputs  # the former include the latter
+        for each in draw("cpu", torch.float64, requires_grad=True):
+            yield _of_function(name, op.op, each)
+
+
+def error_samples(name: str) -> Iterator[tuple[Sample, type[Exception]]]:
+    """All that PyTorch's tests expect to be refused, and by what exception."""
+    _draw_the_same_again()
+    for info in _modules(name):
+        draw = info.module_error_inputs_func or (lambda *_, **__: [])
+        for error in draw(info, device="cpu", dtype=torch.float64, requires_grad=True, training=True):
+            each = error.module_error_input
+            yield _of_module(info.module_cls, each.constructor_input, each.forward_input), error.error_type
+    for op in _functions(name):
+        for error in op.error_inputs("cpu") if op.error_inputs_func else []:
+            yield _of_function(name, op.op, error.sample_input), error.error_type
+
+
+def _modules(name: str) -> list[Any]:
+    return [info for info in module_db if info.module_cls.__name__ == name]
+
+
+def _functions(name: str) -> list[Any]:
+    return [op for op in op_db if op.name == f"nn.functional.{name}"]
+
+
+def _draw_the_same_again() -> None:
+    random.seed(0)
+    torch.manual_seed(0)
+
+
+def _of_function(name: str, function: Any, drawn: Any) -> Sample:
+    given = _leaves(inspect.signature(function).bind(drawn.input, *drawn.args, **drawn.kwargs).arguments)
+    return _sample(name, lambda **changed: function(**given | changed), given)
+
+
+def _of_module(module_class: Any, made: Any, passed: Any) -> Sample:
+    """A module is a function whose options were given before; `linear_cross_entropy` keeps its kernel too."""
+    name = module_class.__name__
+    options = dict(inspect.signature(module_class).bind(*made.args, **made.kwargs).arguments)
+    parameters = inspect.signature(getattr(nn, FUNCTION_OF[name])).parameters
+    # An error of the constructor comes without arrays.
+    arrays = passed.args if passed else (torch.zeros(2), torch.zeros(2))
+    given = _leaves(dict(zip((each for each in parameters if each != "linear_weight"), arrays, strict=False)))
+    kernel = _kernel(options) if name == "LinearCrossEntropyLoss" else {}
+
+    def call(**changed: Any) -> Any:
+        module = module_class(**options | changed)
+        flat = {
+            each.replace("_", "."): value.reshape(module.get_parameter(each.replace("_", ".")).shape)
+            for each, value in kernel.items()
+        }
+        return torch.func.functional_call(module, flat, tuple(given.values()))
+
+    return _sample(name, call, options | given | kernel)
+
+
+def _kernel(options: dict[str, Any]) -> dict[str, Any]:
+    """A kernel, and a bias if asked for, in the shape that the function has them."""
+    classes = (options["num_classes"], *options.get("out_features", ()))
+    kernel = {"linear_weight": torch.randn(*classes, options["in_features"], dtype=torch.float64)}
+    if options.get("bias"):
+        kernel["linear_bias"] = torch.randn(*classes, dtype=torch.float64)
+    return {name: value.requires_grad_() for name, value in kernel.items()}
+
+
+def _leaves(given: dict[str, Any]) -> dict[str, Any]:
+    """Tensors that depend on no other: some samples pass one tensor twice."""
+    return {
+        name: value.detach().clone().requires_grad_(value.requires_grad) if isinstance(value, torch.Tensor) else value
+        for name, value in given.items()
+    }
+
+
+def _sample(name: str, call: Callable[..., Any], given: dict[str, Any]) -> Sample:
+    def quiet(**changed: Any) -> Any:
+        with warnings.catch_warnings():  # of broadcasting, of the mean of kl_div, of options that are ignored
+            warnings.simplefilter("ignore")
+            return call(**changed)
+
+    tensors = {each: value for each, value in given.items() if isinstance(value, torch.Tensor)}
+    options = {each: given[each] for each in given if each not in (*tensors, *MACHINERY)}
+    return Sample(name, quiet, tensors, options)
