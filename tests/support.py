@@ -12,6 +12,8 @@ import numpy as np
 from tests.cases import TABLE, Row
 
 BATCH = (3, 4)
+# As users compile: `conftest.py` turns XLA's optimiser off.
+OPTIMISED = {"xla_backend_optimization_level": 3}
 # Nodes and weights of a central difference of sixth order.
 STENCIL = ((-3, -1 / 60), (-2, 3 / 20), (-1, -3 / 4), (1, 3 / 4), (2, -3 / 20), (3, 1 / 60))
 
@@ -113,7 +115,9 @@ def as_arrays(arrays: Any, dtype: Any) -> list[jax.Array]:
     return [jnp.asarray(array, dtype if array.dtype.kind == "f" else None) for array in arrays]
 
 
-def values_and_gradients(case: Case, dtype: Any, arrays: Any, where: Any = None) -> tuple[dict[str, Any], Any]:
+def values_and_gradients(
+    case: Case, dtype: Any, arrays: Any, where: Any = None, compiler_options: Any = None
+) -> tuple[dict[str, Any], Any]:
     """The loss under each reduction, and the gradients of the default one, from one compilation."""
 
     def compute(arrays: Any) -> Any:
@@ -121,7 +125,7 @@ def values_and_gradients(case: Case, dtype: Any, arrays: Any, where: Any = None)
         values = {name: loss(*arrays, reduction=name) for name in {"none", "sum", "mean", case.row.default_reduction}}
         return values, jax.grad(loss, case.row.differentiable)(*arrays)
 
-    return jax.jit(compute)(tuple(arrays))
+    return jax.jit(compute, compiler_options=compiler_options)(tuple(arrays))
 
 
 def assert_close(actual: Any, expected: Any, tolerance: float) -> None:

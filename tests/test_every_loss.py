@@ -14,7 +14,7 @@ from jax.experimental import checkify
 
 import jaxloss
 from tests.cases import TABLE
-from tests.support import BATCH, CASES, FIRST, Case, as_arrays, as_option, assert_close, values_and_gradients
+from tests.support import BATCH, CASES, FIRST, OPTIMISED, Case, as_arrays, as_option, assert_close, values_and_gradients
 
 every_case = pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 every_row = pytest.mark.parametrize("case", FIRST, ids=[case.row.name for case in FIRST])
@@ -30,7 +30,7 @@ def test_value_and_gradient_agree_with_the_oracle(case, dtype):
     with jax.enable_x64(dtype == "float64"):
         arrays = as_arrays(case.draw(), dtype)
         exact = [np.asarray(array) for array in arrays]
-        values, gradients = values_and_gradients(case, dtype, arrays)
+        values, gradients = values_and_gradients(case, dtype, arrays, compiler_options=OPTIMISED)
         for reduction, value in values.items():
             assert value.dtype == dtype
             assert_close(value, case.oracle(exact, reduction), TOLERANCE[dtype])

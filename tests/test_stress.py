@@ -16,7 +16,7 @@ import pytest
 
 from tests.cases import TABLE
 from tests.exact import EXACT, errors_in_ulps, exact, one_sided_derivatives
-from tests.support import Case
+from tests.support import OPTIMISED, Case
 
 FLOAT32 = np.finfo(np.float32)
 
@@ -49,7 +49,7 @@ def compiled(index: int) -> Any:
         gradient = jax.grad(lambda *arrays: case.loss()(*arrays, reduction="sum"), case.row.differentiable)
         return case.loss()(*arrays, reduction="none"), gradient(*arrays)
 
-    return jax.jit(jax.vmap(one))
+    return jax.jit(jax.vmap(one), compiler_options=OPTIMISED)
 
 
 def truth(case: Case, arrays: list[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
