@@ -27,7 +27,7 @@ def with_slopes(*slopes: Callable[..., ArrayLike] | None) -> Callable[[Callable[
 
         def jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
             # What value and slope had in common would be stored.
-            apart = jax.lax.optimization_barrier(primals)
+            apart = [jax.lax.optimization_barrier(x) if isinstance(x, Array) else x for x in primals]
             terms = [
                 slope(*apart) * tangent
                 for slope, tangent in zip(slopes, tangents, strict=True)

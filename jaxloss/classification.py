@@ -19,6 +19,7 @@ from jaxloss._numerics import (
     nan_unless,
     one_hot,
     power,
+    quotient,
     softplus,
     take_class,
     weigh,
@@ -371,7 +372,7 @@ def focal_loss(
     target = jax.lax.stop_gradient(target)
     gamma = contract.nonnegative(pred.dtype, gamma=gamma)
     alpha = _factor(contract, pred, where, alpha=alpha)
-    return reduce(alpha * _focal_of_bce(pred, target, gamma), where)
+    return reduce(_focal_of_bce(pred, target, gamma, alpha, alpha), where)
 
 
 def sigmoid_focal_loss(
@@ -421,11 +422,11 @@ def sigmoid_focal_loss(
     pred, target, where = binary_logits(contract, pred, target, where)
     target = jax.lax.stop_gradient(target)
     gamma = contract.nonnegative(pred.dtype, gamma=gamma)
-    values = _focal_of_sigmoid(pred, target, gamma)
+    positive = negative = 1.0
     if alpha is not None:
-        balance = contract.fraction(pred.dtype, alpha=alpha)
-        values = (balance * target + (1 - balance) * (1 - target)) * values
-    return reduce(values, where)
+        positive = contract.fraction(pred.dtype, alpha=alpha)
+        negative = 1 - positive
+    return reduce(_focal_of_sigmoid(pred, target, gamma, positive, negative), where)
 
 
 def softmax_focal_loss(
@@ -556,28 +557,17 @@ def ignored(contract: Contract, target: Array, ignore_index: Any, where: Any) ->
     return named if keep is None else keep & named
 
 
-@jax.custom_jvp
-def _cross_entropy_of_probabilities(pred: Array, target: Array) -> Array:
-    return -(target * jnp.maximum(jnp.log(pred), -100.0) + (1 - target) * jnp.maximum(jnp.log1p(-pred), -100.0))
-
-
-@_cross_entropy_of_probabilities.defjvp
-def _cross_entropy_of_probabilities_jvp(primals, tangents):
-    pred, target = primals
-    pred_dot, target_dot = tangents
-    slope = (pred - target) / _bernoulli_variance(pred)
-    return _cross_entropy_of_probabilities(pred, target), slope * pred_dot - _bounded_logit(pred) * target_dot
-
-
-@jax.custom_jvp
+@with_slopes(lambda p: 1 / _bernoulli_variance(p))
 def _bounded_logit(p: Array) -> Array:
     """log p - log(1 - p), both at least -100: its derivative is finite at 0 and 1."""
     return jnp.maximum(jnp.log(p), -100.0) - jnp.maximum(jnp.log1p(-p), -100.0)
 
 
-@_bounded_logit.defjvp
-def _bounded_logit_jvp(primals, tangents):
-    return _bounded_logit(*primals), tangents[0] / _bernoulli_variance(*primals)
+@with_slopes(
+    lambda pred, target: (pred - target) / _bernoulli_variance(pred), lambda pred, target: -_bounded_logit(pred)
+)
+def _cross_entropy_of_probabilities(pred: Array, target: Array) -> Array:
+    return -(target * jnp.maximum(jnp.log(pred), -100.0) + (1 - target) * jnp.maximum(jnp.log1p(-pred), -100.0))
 
 
 def _bernoulli_variance(p: Array) -> Array:
@@ -586,16 +576,29 @@ def _bernoulli_variance(p: Array) -> Array:
 
 
 def _focal(miss: Callable[..., Array], steepness: Callable[..., Array]) -> Callable[..., Array]:
-    """(1 - p_t)^gamma bce, from 1 - p_t and from bce times the slope of log(1 - p_t)."""
+    """(y a + (1 - y) b) (1 - p_t)^gamma bce, from 1 - p_t and from bce times the slope of log(1 - p_t)."""
 
-    def slope(pred: Array, target: Array, gamma: ArrayLike) -> Array:
-        return modulation(pred, target, gamma) * (gamma * steepness(pred, target) + bce_slope(pred, target))
+    def balance(target: Array, positive: ArrayLike, negative: ArrayLike) -> Array:
+        return positive * target + negative * (1 - target)
 
-    def slope_of_gamma(pred: Array, target: Array, gamma: ArrayLike) -> Array:
-        return weigh(focal(pred, target, gamma), log_miss(pred, target))
+    def slope(pred: Array, target: Array, gamma: ArrayLike, *alpha: ArrayLike) -> Array:
+        steep = gamma * steepness(pred, target) + bce_slope(pred, target)
+        return balance(target, *alpha) * modulation(pred, target, gamma) * steep
 
-    @with_slopes(slope, None, slope_of_gamma)
-    def focal(pred: Array, target: Array, gamma: ArrayLike) -> Array:
+    def slope_of_gamma(pred: Array, target: Array, gamma: ArrayLike, *alpha: ArrayLike) -> Array:
+        return weigh(focal(pred, target, gamma, *alpha), log_miss(pred, target))
+
+    @with_slopes(
+        slope,
+        None,
+        slope_of_gamma,
+        lambda pred, target, gamma, *alpha: target * balanced(pred, target, gamma),
+        lambda pred, target, gamma, *alpha: (1 - target) * balanced(pred, target, gamma),
+    )
+    def focal(pred: Array, target: Array, gamma: ArrayLike, positive: ArrayLike, negative: ArrayLike) -> Array:
+        return balance(target, positive, negative) * balanced(pred, target, gamma)
+
+    def balanced(pred: Array, target: Array, gamma: ArrayLike) -> Array:
         return modulation(pred, target, gamma) * bce_of_logits(pred, target)
 
     def modulation(pred: Array, target: Array, gamma: ArrayLike) -> Array:
@@ -615,9 +618,9 @@ def _miss_of_bce(pred: Array, target: Array) -> Array:
 
 
 def _steepness_of_bce(pred: Array, target: Array) -> Array:
-    # Beyond 80 the quotient is 0.
-    bce = jnp.clip(bce_of_logits(pred, target), jnp.finfo(pred.dtype).tiny, 80.0)
-    return bce / jnp.expm1(bce) * bce_slope(pred, target)
+    # Below an ulp the quotient is 1, and beyond 80 it is 0.
+    bce = jnp.clip(bce_of_logits(pred, target), float(jnp.finfo(pred.dtype).eps), 80.0)
+    return quotient(bce, jnp.expm1(bce)) * bce_slope(pred, target)
 
 
 def _miss_of_sigmoid(pred: Array, target: Array) -> Array:
@@ -625,11 +628,10 @@ def _miss_of_sigmoid(pred: Array, target: Array) -> Array:
 
 
 def _steepness_of_sigmoid(pred: Array, target: Array) -> Array:
-    """The slope of log(y (1 - p) + (1 - y) p) is (1 - 2 y) / (y / p + (1 - y) / (1 - p))."""
-    p, q = jax.nn.sigmoid(pred), jax.nn.sigmoid(-pred)
-    positive = jnp.where(target == 0, 0.0, target / jnp.where(target == 0, 1.0, p))
-    negative = jnp.where(target == 1, 0.0, (1 - target) / jnp.where(target == 1, 1.0, q))
-    return weigh((1 - 2 * target) / (positive + negative), bce_of_logits(pred, target))
+    """The slope of log(y (1 - p) + (1 - y) p) is (1 - 2 y) p (1 - p) by that, -p if y = 1, 1 - p if y = 0."""
+    p, q, hard = jax.nn.sigmoid(pred), jax.nn.sigmoid(-pred), (target == 0) | (target == 1)
+    soft = quotient((1 - 2 * target) * p * q, jnp.where(hard, 1.0, _miss_of_sigmoid(pred, target)))
+    return weigh(jnp.where(hard, jnp.where(target == 1, -p, q), soft), bce_of_logits(pred, target))
 
 
 _focal_of_bce = _focal(_miss_of_bce, _steepness_of_bce)

@@ -5,7 +5,7 @@ from jax import Array
 from jaxtyping import ArrayLike, Bool, Float
 
 from jaxloss._contracts import Contract
-from jaxloss._numerics import fill_hidden, weigh
+from jaxloss._numerics import fill_hidden, weigh, with_slopes
 from jaxloss.reductions import Reduction, resolve
 
 
@@ -66,5 +66,25 @@ def kl_div(
         contract.check_some_distribution("pred", jnp.exp(pred))
         contract.check_some_distribution("target", probabilities)
 
-    log_probabilities = target if log_target else jnp.log(jnp.where(target == 0, 1.0, target))
-    return reduce(weigh(probabilities, log_probabilities - pred), where)
+    return reduce((_of_log_target if log_target else _of_target)(pred, target), where)
+
+
+def _log(target: Array) -> Array:
+    """With 0 log 0 = 0 in mind."""
+    return jnp.log(jnp.where(target == 0, 1.0, target))
+
+
+@with_slopes(
+    lambda pred, target: -target,
+    lambda pred, target: _log(target) - jnp.where((target == 0) & jnp.isinf(pred), 0.0, pred) + 1,
+)
+def _of_target(pred: Array, target: Array) -> Array:
+    return weigh(target, _log(target) - pred)
+
+
+@with_slopes(
+    lambda pred, target: -jnp.exp(target),
+    lambda pred, target: weigh(jnp.exp(target), target - pred + 1),
+)
+def _of_log_target(pred: Array, target: Array) -> Array:
+    return weigh(jnp.exp(target), target - pred)

@@ -68,23 +68,40 @@ def dice_loss(
     contract.check_probabilities(target=target)
     if from_logits:
         contract.check_not_sigmoid(pred, where)
-        inside, outside = jax.nn.sigmoid(pred), jax.nn.sigmoid(-pred)
     else:
         contract.check_probabilities("For logits use from_logits=True.", pred=pred)
-        inside, outside = pred, 1 - pred
 
-    differ = jnp.sum(inside * (1 - target) + outside * target, axes, where=where)
-    overlap = 2 * jnp.sum(inside * target, axes, where=where) + smooth
-    total = jnp.sum(inside + target, axes, where=where) + smooth
-    return reduce(_dice(differ, overlap, total), None if where is None else jnp.any(where, axes))
+    differ, overlap = (_differ_of_logits, _overlap_of_logits) if from_logits else (_differ, jnp.multiply)
+    differ = jnp.sum(differ(pred, target), axes, where=where)
+    overlap = 2 * jnp.sum(overlap(pred, target), axes, where=where) + smooth
+    return reduce(_dice(differ, overlap), None if where is None else jnp.any(where, axes))
 
 
-# p + y - 2 p y = p (1 - y) + (1 - p) y, so that all terms are positive: the loss of a near-perfect overlap keeps its
-# digits, and so do its slopes, those of 1 - overlap / total, where next to nothing overlaps.
+# p + y is p (1 - y) + (1 - p) y + 2 p y. All terms are positive: neither a near-perfect overlap nor next to none loses
+# its digits.
+def _differ(p: Array, target: Array) -> Array:
+    return p * (1 - target) + (1 - p) * target
+
+
 @with_slopes(
-    None,
-    lambda differ, overlap, total: -divide(jnp.ones_like(total), total),
-    lambda differ, overlap, total: divide(divide(overlap, total), total),
+    lambda pred, target: (1 - 2 * target) * jax.nn.sigmoid(pred) * jax.nn.sigmoid(-pred),
+    lambda pred, target: -jnp.tanh(0.5 * pred),
 )
-def _dice(differ: Array, overlap: Array, total: Array) -> Array:
-    return divide(differ, total)
+def _differ_of_logits(pred: Array, target: Array) -> Array:
+    return jax.nn.sigmoid(pred) * (1 - target) + jax.nn.sigmoid(-pred) * target
+
+
+@with_slopes(
+    lambda pred, target: target * jax.nn.sigmoid(pred) * jax.nn.sigmoid(-pred),
+    lambda pred, target: jax.nn.sigmoid(pred),
+)
+def _overlap_of_logits(pred: Array, target: Array) -> Array:
+    return jax.nn.sigmoid(pred) * target
+
+
+@with_slopes(
+    lambda differ, overlap: divide(divide(overlap, differ + overlap), differ + overlap),
+    lambda differ, overlap: -divide(divide(differ, differ + overlap), differ + overlap),
+)
+def _dice(differ: Array, overlap: Array) -> Array:
+    return divide(differ, differ + overlap)
