@@ -107,10 +107,13 @@ def weighted_bce_of_logits(logits: Array, target: Array, positive: Array) -> Arr
 
 @with_slopes(
     lambda numerator, denominator: 1 / denominator,
-    lambda numerator, denominator: -quotient(numerator / denominator, denominator),
+    lambda numerator, denominator: -quotient(quotient(numerator, denominator), denominator),
 )
 def quotient(numerator: Array, denominator: Array) -> Array:
-    """numerator / denominator. JAX's derivative squares the denominator, which overflows long before the slope does."""
+    """numerator / denominator. JAX's derivative squares the denominator, which overflows long before the slope does.
+
+    XLA would make the same of two plain divisions in a row.
+    """
     return numerator / denominator
 
 

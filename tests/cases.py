@@ -673,7 +673,7 @@ TABLE = (
         draw_errors,
         per_example(log_cosh_oracle),
         differentiable=(0, 1),
-        stress=Stress(PAIRS, (5, 4)),
+        stress=Stress(PAIRS, (6, 4)),
         extremes=(
             Extreme(([1e38, 0.0, -INF, 1e4], [0.0, 0.0, 0.0, 0.0]), {}, [1e38, 0.0, INF, 1e4 - math.log(2)]),
             *(Extreme(([d], [0.0]), {}, [d**2 / 2 - d**4 / 12]) for d in (1e-1, 1e-2, 1e-4, 1e-8, 1e-15)),
@@ -722,7 +722,7 @@ TABLE = (
         reports=(Bad((FLOATS, FLOATS, -FLOATS), {}, "`var` must hold values at least 0, got values from -1"),),
         stress=Stress(
             together(numbers((2,)), numbers((), 0)),
-            (4, 4),
+            (4, 5),
             ({}, {"full": True}, {"eps": 0.5}),
             unit="inputs",
             clamped=True,
@@ -750,7 +750,7 @@ TABLE = (
             lambda options: apart(
                 numbers((), -LARGEST, 200) if options.get("log_input", True) else numbers((), 0), numbers((), 0)
             )(options),
-            (4, 4),
+            (5, 5),
             ({}, {"full": True}, {"log_input": False, "eps": 1e-2}),
             unit="inputs",
         ),
@@ -790,7 +790,7 @@ TABLE = (
         reports=CLASS_REPORTS,
         stress=Stress(
             SCORED,
-            (4, 4),
+            (4, 6),
             (
                 {},
                 {"weight": [0.5, 2.0, 0.0, 1.5]},
@@ -895,7 +895,7 @@ TABLE = (
         ),
         stress=Stress(
             apart(numbers((4,), -SUMMABLE, SUMMABLE), numbers((4,), 0, 1)),
-            (4, 4),
+            (4, 6),
             ({}, {"weight": [0.5, 2.0, 0.0, 1.5]}, {"label_smoothing": 0.2}),
             unit="row",
         ),
@@ -921,7 +921,7 @@ TABLE = (
             Bad((FLOATS, FLOATS), {"weight": np.ones((2, 3, 4), np.float32)}, "`weight` must broadcast"),
         ),
         reports=(*BINARY_REPORTS, Bad((FLOATS, FLOATS), {"pos_weight": -FLOATS}, "`pos_weight` must be at least 0")),
-        stress=Stress(BINARY, (4, 4), ({}, {"pos_weight": 3.0}, {"weight": 0.5, "pos_weight": 0.7}), unit="inputs"),
+        stress=Stress(BINARY, (4, 6), ({}, {"pos_weight": 3.0}, {"weight": 0.5, "pos_weight": 0.7}), unit="inputs"),
         extremes=(
             Extreme(([1e4, -1e4, 1e4, -1e4], [1.0, 0.0, 0.0, 1.0]), {}, [0, 0, 1e4, 1e4]),
             Extreme(([INF, -INF, INF], [1.0, 0.0, 0.0]), {}, [0, 0, INF]),
@@ -937,7 +937,7 @@ TABLE = (
         refuses=(option("gamma", -1.0), option("alpha", -1.0)),
         reports=BINARY_REPORTS,
         stress=Stress(
-            BINARY, (4, 4), ({}, {"alpha": 0.7, "gamma": 1.5}, {"gamma": 0.0}, {"gamma": 0.5}), unit="inputs"
+            BINARY, (5, 6), ({}, {"alpha": 0.7, "gamma": 1.5}, {"gamma": 0.0}, {"gamma": 0.5}), unit="inputs"
         ),
         extremes=BINARY_EXTREMES,
     ),
@@ -951,7 +951,7 @@ TABLE = (
         reports=BINARY_REPORTS,
         stress=Stress(
             BINARY,
-            (4, 5),
+            (5, 6),
             ({}, {"alpha": 0.7, "gamma": 1.5}, {"alpha": None, "gamma": 0.0}, {"gamma": 0.5}),
             unit="inputs",
         ),
@@ -978,7 +978,7 @@ TABLE = (
         reports=CLASS_REPORTS,
         stress=Stress(
             SCORED,
-            (4, 4),
+            (5, 6),
             ({}, {"alpha": 0.5, "gamma": 1.5}, {"alpha": [0.5, 2.0, 0.0, 1.5], "gamma": 0.0}),
             unit="row",
         ),
@@ -1010,7 +1010,7 @@ TABLE = (
             lambda options: apart(
                 numbers((4,), -80) if options.get("from_logits", True) else numbers((4,), 0, 1), numbers((4,), 0, 1)
             )(options),
-            (4, 4),
+            (4, 5),
             ({"axis": -1}, {"axis": -1, "smooth": 1.0}, {"axis": -1, "from_logits": False}),
             unit="row",
         ),
@@ -1036,7 +1036,7 @@ TABLE = (
                 Bad((np.float32(1), np.float32(1)), {}, "`pred` must have x1, y1, x2, y2 on its last axis"),
             ),
             reports=BOX_REPORTS,
-            stress=Stress(draw_any_boxes, (4, 4), BOX_VARIANTS, unit="norm"),
+            stress=Stress(draw_any_boxes, (4, 6), BOX_VARIANTS, unit="norm"),
             extremes=(*BOX_EXTREMES, *extremes),
         )
         for loss, oracle, extremes in (
@@ -1078,7 +1078,7 @@ TABLE = (
             Bad((np.log(PROBABILITIES), 2 * PROBABILITIES), {}, "`target` must hold distributions"),
         ),
         stress=Stress(
-            lambda options: apart(numbers((), high=0), numbers((), high=0) if options else numbers((), 0, 1))(options),
+            lambda options: apart(numbers((), high=0), numbers((), -80, 0) if options else numbers((), 0, 1))(options),
             (4, 4),
             ({}, {"log_target": True}),
             unit="inputs",
@@ -1115,7 +1115,7 @@ TABLE = (
             Bad((FLOATS, LABELS + 1), {"target_lengths": np.int32(-1)}, "`target_lengths` must hold lengths"),
             Bad((PROBABILITIES, LABELS[:1] + 1), {}, "`pred` must hold logits, got probabilities"),
         ),
-        stress=Stress(apart(numbers((4, 4), -1e28, 1e28), integers(1, 3, (2,))), (4, 4), unit="row", examples=1),
+        stress=Stress(apart(numbers((4, 4), -1e28, 1e28), integers(1, 3, (2,))), (6, 6), unit="norm", examples=1),
         extremes=(
             Extreme(([[1e4, -1e4], [-1e4, 1e4], [1e4, -1e4]], [1]), {}, 0.0),
             Extreme(([[0.0, -INF], [-INF, 0.0], [0.0, -INF]], [1]), {}, 0.0),
@@ -1153,7 +1153,7 @@ TABLE = (
             Bad((LOGITS, LOGITS.T, LABELS - 1), {}, "`target` must hold class indices"),
         ),
         stress=Stress(
-            apart(numbers((3,), -1e17, 1e17), numbers((3, 4), -1e17, 1e17), integers(0, 3)), (4, 4), unit="norm"
+            apart(numbers((3,), -1e17, 1e17), numbers((3, 4), -1e17, 1e17), integers(0, 3)), (6, 6), unit="norm"
         ),
         extremes=(Extreme(([[1e4, 0.0]], [[1.0, 0.0], [0.0, 1.0]], [1]), {}, [1e4]),),
     ),
@@ -1180,7 +1180,7 @@ TABLE = (
         ),
         stress=Stress(
             TRIPLETS,
-            (4, 6),
+            (6, 8),
             ({}, {"margin": 0.5, "p": 1.0, "swap": True}, {"p": 3.5, "eps": 1e-2}, {"p": INF}),
             unit="norm",
         ),
@@ -1216,7 +1216,7 @@ TABLE = (
                 (FLOATS,) * 3, {"distance_function": lambda x, y: (x == y).sum(-1)}, "`distance_function` must be float"
             ),
         ),
-        stress=Stress(TRIPLETS, (4, 4), ({}, {"distance_function": manhattan, "margin": 0.5}), unit="norm"),
+        stress=Stress(TRIPLETS, (6, 8), ({}, {"distance_function": manhattan, "margin": 0.5}), unit="norm"),
         extremes=(
             Extreme(([[1.0, 2.0]],) * 3, {}, [1.0]),
             Extreme(([[0.0, 0.0]], [[1e30, 0.0]], [[0.0, 0.0]]), {}, [1e30]),
@@ -1241,7 +1241,7 @@ TABLE = (
             Bad((FLOATS, FLOATS, 0 * FLOATS[:, 0]), {}, "`target` must hold -1 or 1.*2 \\* target - 1"),
             Bad((FLOATS, FLOATS, 0.5 * FLOATS[:, 0]), {}, "`target` must hold -1 or 1"),
         ),
-        stress=Stress(together(scaled((2, 3), (-40, 110)), SIGNS), (4, 4), ({}, {"margin": 0.3}), unit="norm"),
+        stress=Stress(together(scaled((2, 3), (-40, 110)), SIGNS), (6, 6), ({}, {"margin": 0.3}), unit="norm"),
         extremes=(
             Extreme(([[0.0, 0.0]] * 2, [[1.0, 2.0]] * 2, [1.0, -1.0]), {}, [1, 0]),
             Extreme(([[0.0, 0.0]] * 2, [[0.0, 0.0]] * 2, [1.0, -1.0]), {}, [1, 0]),
@@ -1396,7 +1396,7 @@ TABLE = (
         ),
         stress=Stress(
             apart(numbers((4,), -SUMMABLE, SUMMABLE), numbers((4,), 0, 1)),
-            (4, 4),
+            (4, 5),
             ({}, {"weight": [0.5, 2.0, 0.0, 1.5]}),
             unit="row",
         ),
