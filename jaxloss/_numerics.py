@@ -105,16 +105,15 @@ def weighted_bce_of_logits(logits: Array, target: Array, positive: Array) -> Arr
     return weigh(wrong, jnp.abs(logits)) + (1 - target + positive * target) * _tail(logits)
 
 
-@with_slopes(
-    lambda numerator, denominator: 1 / denominator,
-    lambda numerator, denominator: -quotient(quotient(numerator, denominator), denominator),
-)
+@with_slopes(lambda numerator, denominator: 1 / denominator, lambda *both: _slope_of_denominator(*both))
 def quotient(numerator: Array, denominator: Array) -> Array:
-    """numerator / denominator. JAX's derivative squares the denominator, which overflows long before the slope does.
-
-    XLA would make the same of two plain divisions in a row.
-    """
+    """numerator / denominator. JAX's derivative squares the denominator, which overflows long before the slope does."""
     return numerator / denominator
+
+
+def _slope_of_denominator(numerator: Array, denominator: Array) -> Array:
+    # Not by two plain divisions in a row, of which XLA would make the square again.
+    return -quotient(quotient(numerator, denominator), denominator)
 
 
 def divide(numerator: Array, denominator: Array) -> Array:

@@ -578,7 +578,7 @@ def _bernoulli_variance(p: Array) -> Array:
 def _focal(miss: Callable[..., Array], steepness: Callable[..., Array]) -> Callable[..., Array]:
     """(y a + (1 - y) b) (1 - p_t)^gamma bce, from 1 - p_t and from bce times the slope of log(1 - p_t)."""
 
-    def balance(target: Array, positive: ArrayLike, negative: ArrayLike) -> Array:
+    def balance(target: Array, positive: Any, negative: Any) -> Array:
         return positive * target + negative * (1 - target)
 
     def slope(pred: Array, target: Array, gamma: ArrayLike, *alpha: ArrayLike) -> Array:

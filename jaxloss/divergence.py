@@ -82,9 +82,15 @@ def _of_target(pred: Array, target: Array) -> Array:
     return weigh(target, _log(target) - pred)
 
 
+def _log_ratio(pred: Array, target: Array) -> Array:
+    """log q - log p, 0 where q = 0."""
+    impossible = target == -jnp.inf
+    return jnp.where(impossible, 0.0, target) - jnp.where(impossible, 0.0, pred)
+
+
 @with_slopes(
     lambda pred, target: -jnp.exp(target),
-    lambda pred, target: weigh(jnp.exp(target), target - pred + 1),
+    lambda pred, target: weigh(jnp.exp(target), _log_ratio(pred, target) + 1),
 )
 def _of_log_target(pred: Array, target: Array) -> Array:
-    return weigh(jnp.exp(target), target - pred)
+    return weigh(jnp.exp(target), _log_ratio(pred, target))

@@ -286,7 +286,8 @@ def multi_margin_loss(
     pred = pred * jnp.expand_dims(nan_unless((target >= 0) & (target < classes)), axis)
     chosen = one_hot(target, classes, axis)
     own = jnp.sum(jnp.where(chosen, pred, 0.0), axis, keepdims=True)
-    hinges = jnp.where(chosen, 0.0, jax.nn.relu(margin + (pred - own)))
+    above = jnp.where(chosen, 0.0, pred) - own
+    hinges = jnp.where(chosen, 0.0, jax.nn.relu(margin + above))
     values = jnp.sum(hinges if p == 1 else jnp.square(hinges), axis) / classes
     if weight is not None:
         values = weigh(take_class(contract.one_per_class(classes, pred.dtype, weight=weight), target), values)

@@ -393,7 +393,8 @@ def _pair(contract: Contract, pred: Any, target: Any, where: Any) -> tuple[Array
     """What every loss of two numbers does first; what is masked becomes an error of 0."""
     pred, target = contract.floats(pred=pred, target=target)
     where = contract.mask(pred.shape, where=where)
-    return *fill_hidden(where, 0.0, pred, target), where
+    pred, target = fill_hidden(where, 0.0, pred, target)
+    return pred, target, where
 
 
 def _smooth_l1_slope(error: Array, beta: ArrayLike) -> Array:

@@ -71,6 +71,15 @@ def test_extreme_inputs_give_what_mathematics_gives(case):
         assert np.isfinite(second).all(), (extreme, second)
 
 
+@every_row
+def test_debug_nans_raises_no_false_alarm_at_the_extremes(case):
+    with jax.debug_nans(True):
+        for extreme in case.row.extremes:
+            options = {name: as_option(value) for name, value in extreme.options.items()}
+            loss = functools.partial(case.row.loss, reduction="sum", **options)
+            jax.value_and_grad(loss)(*as_arrays(extreme.args, "float32"))
+
+
 @every_case
 def test_forward_mode_equals_reverse_mode_and_second_order_is_right(case):
     with jax.enable_x64(True):

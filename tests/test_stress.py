@@ -96,8 +96,8 @@ def errors(case: Case, arrays: list[np.ndarray], value: np.ndarray, gradients: l
     slack = functools.reduce(np.maximum, [abs(other - expected) for other, _ in near], 0 * expected)
     value_error = errors_in_ulps(value[None], expected, slack).max()
 
-    slopes = [sum(both) / 2 for both in sides]
-    slacks = [
+    slopes: list[Any] = [sum(both) / 2 for both in sides]
+    slacks: list[Any] = [
         functools.reduce(np.maximum, [abs(sum(others[i]) / 2 - slope) for _, others in near], 0 * abs(slope))
         for i, slope in enumerate(slopes)
     ]
