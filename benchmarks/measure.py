@@ -31,6 +31,8 @@ OURS, KERNEL, PLAIN, OPTAX, TOKAMAX, EAGER, COMPILED = (
 PEERS = (PLAIN, OPTAX, EAGER, COMPILED, TOKAMAX)
 # Seconds: shorter calls are timed several at a time, and longer ones without a call before them that warms up.
 SHORTEST, LONGEST = 2e-3, 0.1
+# How far a peer's value and first gradient may be from ours, relatively.
+TOLERANCE = {"float32": 1e-3, "bfloat16": 0.1}
 # A row that has taken its seconds still gets this many rounds: fewer have no quartiles.
 FEWEST_ROUNDS = 3
 
@@ -122,11 +124,13 @@ def kernel(gradients: Sequence[int]) -> Callable[..., Any]:
     """Reads every array once, writes arrays of the shapes of the gradients, and a sum: what no loss can do without."""
 
     def read_and_write(*arrays: jax.Array) -> Any:
-        dtype = arrays[gradients[0]].dtype
-        shapes = dict.fromkeys(array.shape for array in arrays)
-        total = {shape: sum(a.astype(dtype) for a in arrays if a.shape == shape) for shape in shapes}
-        value = sum(jnp.sum(array, dtype=jnp.float32) for array in total.values())
-        return value, tuple(total[arrays[position].shape] * (position + 1) for position in gradients)
+        # In float32, as the losses compute: arithmetic in half precision takes longer than to read and write it.
+        floats = [array.astype(jnp.float32) for array in arrays]
+        total: dict[Size, jax.Array] = {}
+        for array in floats:
+            total[array.shape] = total[array.shape] + array if array.shape in total else array
+        written = tuple((total[arrays[i].shape] * (i + 2)).astype(arrays[i].dtype) for i in gradients)
+        return sum(jnp.sum(array) for array in total.values()), written
 
     return read_and_write
 
@@ -214,7 +218,8 @@ def distance(ours: Any, theirs: Any) -> float:
     """The larger of the relative errors of the value and of the first gradient."""
 
     def error(one: jax.Array, other: jax.Array) -> float:
-        return float(jnp.linalg.norm(jnp.ravel(one - other)) / jnp.linalg.norm(jnp.ravel(one)))
+        one, other = (jnp.ravel(array).astype(jnp.float32) for array in (one, other))
+        return float(jnp.linalg.norm(one - other) / jnp.linalg.norm(one))
 
     return max(error(ours[0], jnp.from_dlpack(theirs[0])), error(ours[1][0], jnp.from_dlpack(theirs[1][0])))
 
@@ -240,9 +245,11 @@ def measure(
             out = contender.call()
             contender.wait(out)
             ours = (out[0], out[1][:1]) if name == OURS else ours
-            # In float32 alone: in half precision most peers are not exact enough to tell.
-            if ours and name != KERNEL and dtype == "float32" and (off := distance(ours, out)) > 1e-3:
-                raise AssertionError(f"it computes something else, off by {off:.1e}")
+            if ours and name != KERNEL and not (off := distance(ours, out)) <= TOLERANCE[dtype]:
+                # In half precision the formula as it stands may be at fault, in float32 this table is.
+                error = AssertionError if dtype == "float32" else UnavailableError
+                raise error(f"it computes something else: value or gradient off by {off:.1e}")
+            del out
         except UnavailableError as reason:
             skipped[name] = str(reason)
         except Exception as error:

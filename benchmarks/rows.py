@@ -1,5 +1,6 @@
 """The table: one row a loss, with the sizes at which it matters and the peers that compute the same."""
 
+import functools
 import inspect
 import math
 from collections.abc import Callable
@@ -51,9 +52,8 @@ class Row:
         return self.call or self.loss
 
     def in_torch(self, torch: Any) -> Callable[..., Any]:
-        if self.torch:
-            return lambda *tensors: self.torch(torch, *tensors)  # pyright: ignore[reportOptionalCall] checked above
-        return getattr(torch.nn.functional, self.name, None) or (lambda *tensors: self.plain(torch, *tensors))
+        ready_made = None if self.torch else getattr(torch.nn.functional, self.name, None)
+        return ready_made or functools.partial(self.torch or self.plain, torch)
 
 
 def without_a_row() -> set[str]:
