@@ -91,7 +91,7 @@ def main() -> None:
             traced = {row.name: tracing(row, tiny(row.sizes[0])) for row in TABLE}
 
     found = report.bars(results, eager, traced)
-    print("\nSkipped", *report.skips(results), sep="\n- ")
+    print("\nSkipped", *(report.skips(results) or ["nothing"]), sep="\n- ")
     print(f"\nBars{', at sizes too small to mean anything' if args.quick else ''}\n")
     print(report.text_table(report.bar_table(found)), report.NOISE, sep="\n\n")
     run["ms to trace"] = {name: 1e3 * seconds for name, seconds in traced.items()}

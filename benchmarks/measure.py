@@ -31,8 +31,8 @@ OURS, KERNEL, PLAIN, OPTAX, TOKAMAX, EAGER, COMPILED = (
 PEERS = (PLAIN, OPTAX, EAGER, COMPILED, TOKAMAX)
 # Seconds: shorter calls are timed several at a time, and longer ones without a call before them that warms up.
 SHORTEST, LONGEST = 2e-3, 0.1
-# How far a peer's value and first gradient may be from ours, relatively.
-TOLERANCE = {"float32": 1e-3, "bfloat16": 0.1}
+# How far a peer may be from our value and first gradient, relatively. In half precision kinks are hit elsewhere.
+TOLERANCE = {"float32": 0.01, "bfloat16": 0.3}
 # A row that has taken its seconds still gets this many rounds: fewer have no quartiles.
 FEWEST_ROUNDS = 3
 
@@ -121,16 +121,17 @@ def require_memory(need: float, device: Device) -> None:
 
 
 def kernel(gradients: Sequence[int]) -> Callable[..., Any]:
-    """Reads every array once, writes arrays of the shapes of the gradients, and a sum: what no loss can do without."""
+    """Reads every array once, writes arrays of the shapes of the gradients, and gives a sum of it all."""
 
     def read_and_write(*arrays: jax.Array) -> Any:
-        # In float32, as the losses compute: arithmetic in half precision takes longer than to read and write it.
-        floats = [array.astype(jnp.float32) for array in arrays]
-        total: dict[Size, jax.Array] = {}
-        for array in floats:
-            total[array.shape] = total[array.shape] + array if array.shape in total else array
+        total: dict[Size, Any] = dict.fromkeys((array.shape for array in arrays), 0.0)
+        for array in arrays:
+            # In float32, as the losses compute: in half precision XLA would round each step, which takes longer.
+            total[array.shape] += array.astype(jnp.float32)
         written = tuple((total[arrays[i].shape] * (i + 2)).astype(arrays[i].dtype) for i in gradients)
-        return sum(jnp.sum(array) for array in total.values()), written
+        unwritten = [array for shape, array in total.items() if shape not in [gradient.shape for gradient in written]]
+        # The sum of what is written costs no second pass over what is read.
+        return sum(jnp.sum(array, dtype=jnp.float32) for array in (*written, *unwritten)), written
 
     return read_and_write
 
