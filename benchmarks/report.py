@@ -188,14 +188,15 @@ def environment(device: Device) -> dict[str, Any]:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return {"device": f"{device.device_kind} ({device.platform}), {processor()}", "versions": versions}
+    accelerator = "" if device.platform == "cpu" else f"{device.device_kind}, host "
+    return {"device": accelerator + processor(), "versions": versions}
 
 
 def processor() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"host {models[0] if models else platform.machine()}, {os.cpu_count()} cores"
+    return f"{models[0] if models else platform.machine()}, {os.cpu_count()} cores"
 
 
 def write_json(path: Path, run: Mapping[str, Any], results: Sequence[Result], found: Sequence[Bar]) -> None:
