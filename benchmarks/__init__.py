@@ -1,0 +1,1 @@
+"""This library against its peers, in time and memory: `python -m benchmarks`."""
