@@ -74,10 +74,13 @@ def _log(target: Array) -> Array:
     return jnp.log(jnp.where(target == 0, 1.0, target))
 
 
-@with_slopes(
-    lambda pred, target: -target,
-    lambda pred, target: _log(target) - jnp.where((target == 0) & jnp.isinf(pred), 0.0, pred) + 1,
-)
+def _slope_of_target(pred: Array, target: Array) -> Array:
+    """log q - log p + 1, but finite where q is 0."""
+    impossible = target == 0
+    return jnp.where(impossible, 0.0, _log(target) + 1) - jnp.where(impossible & jnp.isinf(pred), 0.0, pred)
+
+
+@with_slopes(lambda pred, target: -target, _slope_of_target)
 def _of_target(pred: Array, target: Array) -> Array:
     return weigh(target, _log(target) - pred)
 
