@@ -96,8 +96,8 @@ def ctc_loss(
 @functools.partial(jax.custom_jvp, nondiff_argnums=(4,))
 def _negative_log_likelihood(pred: Array, target: Array, frames: Array, target_lengths: Array, blank: int) -> Array:
     """Never negative; inf, with gradient 0, where no alignment is possible."""
-    emissions = _emissions(log_softmax(pred, -1), target, frames, blank)
-    return _forward(emissions, target, target_lengths, keep=False)[0]
+    emissions, log_p = _emissions(pred, log_softmax(pred, -1), target, frames, blank)
+    return _forward(emissions, log_p, target, target_lengths, keep=False)[0]
 
 
 @_negative_log_likelihood.defjvp
@@ -111,8 +111,8 @@ def _values_and_slopes(
 ) -> tuple[Array, Array]:
     """The slope of a logit is its p less its posterior, the share of the likelihood that passes through it."""
     log_p = log_softmax(pred, -1)
-    emissions = _emissions(log_p, target, frames, blank)
-    values, paths = _forward(emissions, target, target_lengths, keep=True)
+    emissions, log_likeliest = _emissions(pred, log_p, target, frames, blank)
+    values, paths = _forward(emissions, log_likeliest, target, target_lengths, keep=True)
     by_blank, by_label = _shares(emissions, paths, target, target_lengths)
 
     classes = pred.shape[-1]
@@ -129,37 +129,41 @@ def _values_and_slopes(
     return values, jnp.where(counts[..., None], slopes, 0.0)
 
 
-def _emissions(log_p: Array, target: Array, frames: Array, blank: int) -> tuple[Array, Array, Array]:
-    """Frame by frame the log-probabilities of the blank and of each label, and whether the frame is there."""
-    log_p = jnp.moveaxis(log_p, -2, 0)
+def _emissions(pred: Array, log_p: Array, target: Array, frames: Array, blank: int) -> tuple[tuple[Array, ...], Array]:
+    """The logits of the blank and of the labels, the largest of them, and whether the frame is there, frame by frame.
+
+    And the log-probability of the largest, whatever their order: their differences are not lost next to other classes.
+    """
+    by_frame = jnp.moveaxis(pred, -2, 0)
     # With an index for each frame: XLA would gather whole columns, and then transpose them.
-    index = jnp.broadcast_to(target, (log_p.shape[0], *target.shape))
-    return (
-        log_p[..., blank, None],
-        jnp.take_along_axis(log_p, index, -1, mode="clip"),
-        jnp.moveaxis(frames, -1, 0)[..., None],
-    )
+    index = jnp.broadcast_to(target, (by_frame.shape[0], *target.shape))
+    blanks, labels = by_frame[..., blank, None], jnp.take_along_axis(by_frame, index, -1, mode="clip")
+    largest = jnp.maximum(blanks, jnp.max(labels, -1, keepdims=True, initial=-jnp.inf))
+    log_largest = (jnp.moveaxis(largest[..., 0], 0, -1) - pred.max(-1)) + log_p.max(-1)
+    largest = jnp.where(largest == -jnp.inf, 0.0, largest)
+    emissions = blanks - largest, labels, largest, jnp.moveaxis(frames, -1, 0)[..., None]
+    return emissions, jnp.sum(jnp.where(frames, log_largest, 0.0), -1)
 
 
-# The states of an alignment: `blanks`, in a blank after n labels, n = 0 ... labels; `labels`, in label n. Known are their
-# log-probabilities up to a constant a frame, so that those of likely states stay near 0 and keep their digits.
+# The states of an alignment: `blanks`, in a blank after n labels, n = 0 ... labels; `labels`, in label n. What is known
+# are log-probabilities up to a constant a frame: those of likely states stay near 0 and keep their digits.
 
 
 def _forward(
-    emissions: tuple[Array, Array, Array], target: Array, target_lengths: Array, *, keep: bool
+    emissions: tuple[Array, ...], log_likeliest: Array, target: Array, target_lengths: Array, *, keep: bool
 ) -> tuple[Array, tuple[Array, Array] | None]:
     """The losses and, if they are kept, the states by the alignments that lead to them, a frame included."""
     repeats = target == jnp.roll(target, 1, -1)
 
     def step(carry: Any, frame: Any) -> tuple[Any, Any]:
         blanks, labels, total = carry
-        log_blank, log_labels, is_there = frame
+        log_blank, logits, logit, is_there = frame
         # On to a blank or past it; between equal labels there is no way past it.
         passed = _log_add(blanks, _pad(labels, 1, 0))
         reached = _log_add(labels, jnp.where(repeats, blanks[..., :-1], passed[..., :-1]))
         largest = _largest(passed)
         blanks = jnp.where(is_there, (passed - largest) + log_blank, blanks)
-        labels = jnp.where(is_there, (reached - largest) + log_labels, labels)
+        labels = jnp.where(is_there, (reached - largest) + (logits - logit), labels)
         total = total + jnp.where(is_there, largest, 0.0)
         return (blanks, labels, total), (blanks, labels) if keep else None
 
@@ -169,23 +173,21 @@ def _forward(
     (*states, total), paths = jax.lax.scan(step, start, emissions)
     ends = zip(states, _states(target_lengths, target), strict=True)
     log_p = _log_add(*(jnp.max(state, -1, initial=-jnp.inf, where=is_end) for state, is_end in ends)) + total[..., 0]
-    return jnp.maximum(-log_p, 0.0), paths
+    return jnp.maximum(-(log_p + log_likeliest), 0.0), paths
 
 
-def _shares(
-    emissions: tuple[Array, Array, Array], paths: Any, target: Array, target_lengths: Array
-) -> tuple[Array, Array]:
+def _shares(emissions: tuple[Array, ...], paths: Any, target: Array, target_lengths: Array) -> tuple[Array, Array]:
     """What part of the likelihood passes through the blank and through each label, up to a factor a frame."""
     repeats = target == jnp.roll(target, -1, -1)
 
     def step(carry: Any, frame: Any) -> tuple[Any, Any]:
         blanks, labels = carry
-        (log_blank, log_labels, is_there), (blanks_before, labels_before) = frame
+        (log_blank, logits, logit, is_there), (blanks_before, labels_before) = frame
         by_blank, by_label = blanks_before + blanks, labels_before + labels
         largest = _largest(jnp.maximum(by_blank, _pad(by_label, 0, 1)))
         shares = jnp.exp(by_blank - largest).sum(-1), jnp.exp(by_label - largest)
         # Back, by the same ways.
-        before_blank, before_label = blanks + log_blank, labels + log_labels
+        before_blank, before_label = blanks + log_blank, labels + (logits - logit)
         passed = _log_add(before_blank, _pad(before_label, 0, 1))
         reached = _log_add(before_label, jnp.where(repeats, before_blank[..., 1:], passed[..., 1:]))
         largest = _largest(passed)
@@ -204,10 +206,10 @@ def _states(lengths: Array, target: Array) -> tuple[Array, Array]:
     return beyond == 0, beyond[..., :-1] == -1
 
 
-def _zero(emissions: tuple[Array, Array, Array], target: Array) -> Array:
+def _zero(emissions: tuple[Array, ...], target: Array) -> Array:
     """Made of the data, so that it varies over a mesh as the data does."""
-    log_blank, _, _ = emissions
-    return (0 * (jnp.isnan(log_blank).sum(0) + target.sum(-1, keepdims=True))).astype(log_blank.dtype)
+    blanks = emissions[0]
+    return (0 * (jnp.isnan(blanks).sum(0) + target.sum(-1, keepdims=True))).astype(blanks.dtype)
 
 
 def _pad(labels: Array, before: int, after: int) -> Array:
