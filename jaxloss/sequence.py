@@ -102,7 +102,8 @@ def _negative_log_likelihood(pred: Array, target: Array, frames: Array, target_l
 
 @_negative_log_likelihood.defjvp
 def _negative_log_likelihood_jvp(blank: int, primals: Any, tangents: Any) -> tuple[Array, Array]:
-    values, slopes = _values_and_slopes(*primals, blank)
+    pred, target, frames, target_lengths = primals
+    values, slopes = _values_and_slopes(pred, target, frames, target_lengths, blank)
     return values, jnp.sum(slopes * tangents[0], (-2, -1))
 
 
