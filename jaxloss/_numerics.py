@@ -155,13 +155,24 @@ def logit_margin(logits: Array, index: Array, axis: int) -> Array:
     return ((own - largest) - log_total) * nan_unless((index >= 0) & (index < logits.shape[axis]))
 
 
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
 def log_softmax(logits: Array, axis: int) -> Array:
     """x_i - x_k - log(1 + sum_{j != k} exp(x_j - x_k)), with x_k the largest: next to 0 it keeps its digits."""
-    k = jnp.argmax(logits, axis, keepdims=True)
-    is_largest = jax.lax.broadcasted_iota(k.dtype, logits.shape, axis % logits.ndim) == k
-    largest = jnp.sum(jnp.where(is_largest, logits, 0.0), axis, keepdims=True)
-    shifted = jnp.where(is_largest, 0.0, logits - largest)
-    return shifted - jnp.log1p(jnp.sum(jnp.where(is_largest, 0.0, jnp.exp(shifted)), axis, keepdims=True))
+    shifted = logits - logits.max(axis, keepdims=True)
+    largest = shifted == 0
+    others = jnp.sum(jnp.where(largest, 0.0, jnp.exp(shifted)), axis, keepdims=True)
+    return shifted - jnp.log1p(others + (largest.sum(axis, keepdims=True) - 1).astype(others.dtype))
+
+
+@log_softmax.defjvp
+def _log_softmax_jvp(axis, primals, tangents):
+    """Relative to the largest logit, so that its slope is the sum of the others', not a difference next to 1."""
+    (logits,), (tangent,) = primals, tangents
+    log_p = log_softmax(logits, axis)
+    largest = logits == logits.max(axis, keepdims=True)
+    count = largest.sum(axis, keepdims=True).astype(log_p.dtype)
+    moved = tangent - jnp.sum(jnp.where(largest, tangent, 0.0), axis, keepdims=True) / count
+    return log_p, moved - jnp.sum(jnp.exp(log_p) * moved, axis, keepdims=True)
 
 
 def nan_unless(holds: Array) -> Array:

@@ -1,16 +1,16 @@
 """Sequences whose alignment with their labels is unknown."""
 
+import functools
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import ArrayLike, Bool, Float, Int
 
 from jaxloss._contracts import Contract
-from jaxloss._numerics import fill_hidden, nan_unless
+from jaxloss._numerics import fill_hidden, log_softmax, nan_unless, one_hot
 from jaxloss.reductions import Reduction, is_mean, resolve
-
-# The logarithm of an impossible path: finite, so that no difference of two is NaN, and below any sum of true ones.
-_IMPOSSIBLE = -1e30
 
 
 def ctc_loss(
@@ -82,9 +82,9 @@ def ctc_loss(
     contract.check(jnp.all(target != blank), f"`target` must not hold the blank, {blank}.")
     contract.check_not_softmax(pred, pred.ndim - 1, frames)
 
-    values = jnp.maximum(-_log_likelihood(pred, target, frames, target_lengths, blank), 0.0)
-    too_short = values > -_IMPOSSIBLE / 2
-    values = jnp.where(too_short, 0.0 if zero_infinity else jnp.inf, values)
+    values = _negative_log_likelihood(pred, target, frames, target_lengths, blank)
+    if zero_infinity:
+        values = jnp.where(values == jnp.inf, 0.0, values)
     valid = (target >= 0) & (target < pred.shape[-1]) & (target != blank)
     in_range = (input_lengths >= 0) & (input_lengths <= time) & (target_lengths >= 0) & (target_lengths <= labels)
     values = values * nan_unless(valid.all(-1) & in_range)
@@ -93,34 +93,146 @@ def ctc_loss(
     return reduce(values, where)
 
 
-def _log_likelihood(pred: Array, target: Array, frames: Array, target_lengths: Array, blank: int) -> Array:
-    """The forward recursion over the states blank, y_1, blank, y_2, ..., blank; missing frames change nothing."""
-    states = _between(blank, target)
-    log_p = jnp.maximum(jax.nn.log_softmax(pred), _IMPOSSIBLE)
-    index = jnp.clip(states, 0, pred.shape[-1] - 1)
-    emissions = jnp.moveaxis(jnp.take_along_axis(log_p, index[..., None, :], -1), -2, 0)
-    # A blank between two labels may be skipped unless they are equal.
-    repeats = jnp.concatenate([jnp.ones_like(target[..., :1], bool), target[..., 1:] == target[..., :-1]], -1)
-    may_skip = _between(False, ~repeats)
-
-    def step(log_alpha: Array, frame: tuple[Array, Array]) -> tuple[Array, None]:
-        emission, is_there = frame
-        moved = jnp.pad(log_alpha[..., :-1], [(0, 0)] * (log_alpha.ndim - 1) + [(1, 0)], constant_values=_IMPOSSIBLE)
-        skipped = jnp.pad(moved[..., :-1], [(0, 0)] * (log_alpha.ndim - 1) + [(1, 0)], constant_values=_IMPOSSIBLE)
-        skipped = jnp.where(may_skip, skipped, _IMPOSSIBLE)
-        paths = jax.nn.logsumexp(jnp.stack([log_alpha, moved, skipped]), 0) + emission
-        return jnp.where(is_there[..., None], jnp.maximum(paths, _IMPOSSIBLE), log_alpha), None
-
-    # Made of the data, so that it varies over a mesh as the data does.
-    start = jnp.where(jnp.arange(states.shape[-1]) == 0, 0.0, _IMPOSSIBLE) + (0 * states).astype(pred.dtype)
-    log_alpha, _ = jax.lax.scan(step, start, (emissions, jnp.moveaxis(frames, -1, 0)))
-    # It ends in the last blank or the last label.
-    ends = jnp.arange(states.shape[-1], dtype=target_lengths.dtype) - 2 * target_lengths[..., None]
-    return jax.nn.logsumexp(jnp.where((ends == 0) | (ends == -1), log_alpha, _IMPOSSIBLE), -1)
+@functools.partial(jax.custom_jvp, nondiff_argnums=(4,))
+def _negative_log_likelihood(pred: Array, target: Array, frames: Array, target_lengths: Array, blank: int) -> Array:
+    """Never negative; inf, with gradient 0, where no alignment is possible."""
+    emissions, log_p = _emissions(pred, log_softmax(pred, -1), target, frames, blank)
+    return _forward(emissions, log_p, target, target_lengths, keep=False)[0]
 
 
-def _between(blank: int, labels: Array) -> Array:
-    """blank, label, blank, label, ..., blank, along the last axis."""
-    rest = [(0, 0)] * (labels.ndim - 1)
-    pairs = jnp.pad(labels[..., None], [*rest, (0, 0), (0, 1)], constant_values=blank)
-    return jnp.pad(pairs.reshape(*labels.shape[:-1], 2 * labels.shape[-1]), [*rest, (1, 0)], constant_values=blank)
+@_negative_log_likelihood.defjvp
+def _negative_log_likelihood_jvp(blank: int, primals: Any, tangents: Any) -> tuple[Array, Array]:
+    pred, target, frames, target_lengths = primals
+    values, slopes = _values_and_slopes(pred, target, frames, target_lengths, blank)
+    return values, jnp.sum(slopes * tangents[0], (-2, -1))
+
+
+def _values_and_slopes(
+    pred: Array, target: Array, frames: Array, target_lengths: Array, blank: int
+) -> tuple[Array, Array]:
+    """The slope of a logit is its p less its posterior, the share of the likelihood that passes through it."""
+    log_p = log_softmax(pred, -1)
+    emissions, log_likeliest = _emissions(pred, log_p, target, frames, blank)
+    values, paths = _forward(emissions, log_likeliest, target, target_lengths, keep=True)
+    by_blank, by_label = _shares(emissions, paths, target, target_lengths)
+
+    classes = pred.shape[-1]
+    labels = one_hot(target, classes, -1).astype(pred.dtype)
+    shares = jnp.einsum("t...n,...nc->...tc", by_label, labels, precision="highest")
+    by_blank, total = (jnp.moveaxis(share, 0, -1)[..., None] for share in (by_blank, by_blank + by_label.sum(-1)))
+    shares = shares + jnp.where(jnp.arange(classes) == blank, by_blank, 0.0)
+    p = jnp.exp(log_p)
+    slopes = p - shares / jnp.where(total == 0, 1.0, total)
+    # They sum to 0: where p is next to 1, it is the others that have the digits.
+    likely = p > 0.5
+    slopes = jnp.where(likely, -jnp.sum(jnp.where(likely, 0.0, slopes), -1, keepdims=True), slopes)
+    counts = frames & (values < jnp.inf)[..., None]
+    return values, jnp.where(counts[..., None], slopes, 0.0)
+
+
+def _emissions(pred: Array, log_p: Array, target: Array, frames: Array, blank: int) -> tuple[tuple[Array, ...], Array]:
+    """The logits of the blank and of the labels, the largest of them, and whether the frame is there, frame by frame.
+
+    And the log-probability of the largest, whatever their order: their differences are not lost next to other classes.
+    """
+    by_frame = jnp.moveaxis(pred, -2, 0)
+    # With an index for each frame: XLA would gather whole columns, and then transpose them.
+    index = jnp.broadcast_to(target, (by_frame.shape[0], *target.shape))
+    blanks, labels = by_frame[..., blank, None], jnp.take_along_axis(by_frame, index, -1, mode="clip")
+    largest = jnp.maximum(blanks, jnp.max(labels, -1, keepdims=True, initial=-jnp.inf))
+    log_largest = (jnp.moveaxis(largest[..., 0], 0, -1) - pred.max(-1)) + log_p.max(-1)
+    largest = jnp.where(largest == -jnp.inf, 0.0, largest)
+    emissions = blanks - largest, labels, largest, jnp.moveaxis(frames, -1, 0)[..., None]
+    return emissions, jnp.sum(jnp.where(frames, log_largest, 0.0), -1)
+
+
+# The states of an alignment: `blanks`, in a blank after n labels, n = 0 ... labels; `labels`, in label n. What is known
+# are log-probabilities up to a constant a frame: those of likely states stay near 0 and keep their digits.
+
+
+def _forward(
+    emissions: tuple[Array, ...], log_likeliest: Array, target: Array, target_lengths: Array, *, keep: bool
+) -> tuple[Array, tuple[Array, Array] | None]:
+    """The losses and, if they are kept, the states by the alignments that lead to them, a frame included."""
+    repeats = target == jnp.roll(target, 1, -1)
+
+    def step(carry: Any, frame: Any) -> tuple[Any, Any]:
+        blanks, labels, total = carry
+        log_blank, logits, logit, is_there = frame
+        # On to a blank or past it; between equal labels there is no way past it.
+        passed = _log_add(blanks, _pad(labels, 1, 0))
+        reached = _log_add(labels, jnp.where(repeats, blanks[..., :-1], passed[..., :-1]))
+        largest = _largest(passed)
+        blanks = jnp.where(is_there, (passed - largest) + log_blank, blanks)
+        labels = jnp.where(is_there, (reached - largest) + (logits - logit), labels)
+        total = total + jnp.where(is_there, largest, 0.0)
+        return (blanks, labels, total), (blanks, labels) if keep else None
+
+    zero = _zero(emissions, target)
+    start = _states(0 * target_lengths, target)[0], jnp.zeros(target.shape, bool)
+    start = (*(jnp.where(is_start, 0.0, -jnp.inf) + zero for is_start in start), zero)
+    (*states, total), paths = jax.lax.scan(step, start, emissions)
+    ends = zip(states, _states(target_lengths, target), strict=True)
+    log_p = _log_add(*(jnp.max(state, -1, initial=-jnp.inf, where=is_end) for state, is_end in ends)) + total[..., 0]
+    return jnp.maximum(-(log_p + log_likeliest), 0.0), paths
+
+
+def _shares(emissions: tuple[Array, ...], paths: Any, target: Array, target_lengths: Array) -> tuple[Array, Array]:
+    """What part of the likelihood passes through the blank and through each label, up to a factor a frame."""
+    repeats = target == jnp.roll(target, -1, -1)
+
+    def step(carry: Any, frame: Any) -> tuple[Any, Any]:
+        blanks, labels = carry
+        (log_blank, logits, logit, is_there), (blanks_before, labels_before) = frame
+        by_blank, by_label = blanks_before + blanks, labels_before + labels
+        largest = _largest(jnp.maximum(by_blank, _pad(by_label, 0, 1)))
+        shares = jnp.exp(by_blank - largest).sum(-1), jnp.exp(by_label - largest)
+        # Back, by the same ways.
+        before_blank, before_label = blanks + log_blank, labels + (logits - logit)
+        passed = _log_add(before_blank, _pad(before_label, 0, 1))
+        reached = _log_add(before_label, jnp.where(repeats, before_blank[..., 1:], passed[..., 1:]))
+        largest = _largest(passed)
+        return tuple(
+            jnp.where(is_there, after - largest, before) for after, before in zip((passed, reached), carry, strict=True)
+        ), shares
+
+    zero = _zero(emissions, target)
+    ends = tuple(jnp.where(is_end, 0.0, -jnp.inf) + zero for is_end in _states(target_lengths, target))
+    return jax.lax.scan(step, ends, (emissions, paths), reverse=True)[1]
+
+
+def _states(lengths: Array, target: Array) -> tuple[Array, Array]:
+    """Which states follow the last of so many labels: the blank after it, and the label itself."""
+    beyond = jnp.arange(target.shape[-1] + 1, dtype=lengths.dtype) - lengths[..., None]
+    return beyond == 0, beyond[..., :-1] == -1
+
+
+def _zero(emissions: tuple[Array, ...], target: Array) -> Array:
+    """Made of the data, so that it varies over a mesh as the data does."""
+    blanks = emissions[0]
+    return (0 * (jnp.isnan(blanks).sum(0) + target.sum(-1, keepdims=True))).astype(blanks.dtype)
+
+
+def _pad(labels: Array, before: int, after: int) -> Array:
+    return jnp.pad(labels, [(0, 0)] * (labels.ndim - 1) + [(before, after)], constant_values=-jnp.inf)
+
+
+def _largest(states: Array) -> Array:
+    """A constant to subtract: no part of the derivative, and finite where nothing is possible."""
+    largest = jax.lax.stop_gradient(states.max(-1, keepdims=True))
+    return jnp.where(largest == -jnp.inf, 0.0, largest)
+
+
+def _log_add(a: Array, b: Array) -> Array:
+    """log(exp(a) + exp(b)), also of -inf, and its derivatives too."""
+    more, less = jnp.maximum(a, b), jnp.minimum(a, b)
+    part = jnp.exp(jnp.where(more == -jnp.inf, more, less - more))
+    return more + (_log1p(part) if part.dtype == jnp.float32 else jnp.log1p(part))
+
+
+def _log1p(part: Array) -> Array:
+    """log(1 + x) = 2 artanh(x / (2 + x)), for x in [0, 1] to float32's last place: most of the time goes here."""
+    ratio = part / (2 + part)
+    square = ratio * ratio
+    series = 2.00000001 + square * (0.66666322 + square * (0.40024595 + square * (0.27965158 + square * 0.28157778)))
+    return ratio * series
