@@ -440,9 +440,15 @@ def draw_features(rng: np.random.Generator, batch: tuple[int, ...], options: dic
     return rng.normal(size=(*batch, 6)), rng.normal(size=(6, logits.shape[-1])), target
 
 
-def linear_cross_entropy_oracle(pred, kernel, target, bias=None, **options):
+def linear_cross_entropy_oracle(
+    pred, kernel, target, bias=None, ignore_index=None, z_loss=0.0, logit_softcap=None, chunk_size=None, **options
+):
     logits = (pred[..., None] * kernel).sum(-2) + np.asarray(0.0 if bias is None else bias)
-    return cross_entropy_oracle(logits, target, **options)
+    if logit_softcap is not None:
+        logits = logit_softcap * np.tanh(logits / logit_softcap)
+    values, weights = cross_entropy_oracle(logits, target, ignore_index=ignore_index, **options)
+    log_total = logits[..., 0] - log_softmax(logits)[..., 0]
+    return values + z_loss * np.where(target == ignore_index, 0, log_total) ** 2, weights
 
 
 # Margin
@@ -1133,8 +1139,19 @@ TABLE = (
         variants=(
             {},
             {"bias": [0.5, -1.0, 2.0, 0.1], "weight": [0.5, 2.0, 0.0, 1.5], "ignore_index": 1, "label_smoothing": 0.2},
+            {"bias": [0.5, -1.0, 2.0, 0.1, 1.0], "chunk_size": 5},
+            {"weight": [0.5, 2.0, 0.0, 1.5], "z_loss": 0.3, "chunk_size": 2},
+            {
+                "bias": [0.5, -1.0, 2.0, 0.1],
+                "weight": [0.5, 2.0, 0.0, 1.5],
+                "ignore_index": 1,
+                "label_smoothing": 0.2,
+                "z_loss": 0.1,
+                "logit_softcap": 3.0,
+                "chunk_size": 1,
+            },
         ),
-        traced=("bias", "weight", "label_smoothing"),
+        traced=("bias", "weight", "label_smoothing", "z_loss", "logit_softcap"),
         differentiable=(0, 1),
         shared=(1,),
         garbage=((NAN, INF, -INF, 1e30), (), (-1, 99, -(2**31))),
@@ -1147,6 +1164,10 @@ TABLE = (
                 (LOGITS, LOGITS.T, LABELS), {"weight": np.ones(5, np.float32)}, "`weight` must have one number a class"
             ),
             option("label_smoothing", 1.5, (LOGITS, LOGITS.T, LABELS)),
+            option("z_loss", -1.0, (LOGITS, LOGITS.T, LABELS)),
+            option("logit_softcap", 0.0, (LOGITS, LOGITS.T, LABELS)),
+            option("chunk_size", 0, (LOGITS, LOGITS.T, LABELS)),
+            option("chunk_size", 2.0, (LOGITS, LOGITS.T, LABELS)),
         ),
         reports=(
             Bad(
