@@ -250,10 +250,11 @@ class Contract:
     def count(self, **options: Any) -> int | None:
         """An option that is a number of things, a positive Python integer or None."""
         ((name, value),) = options.items()
-        is_count = isinstance(value, int | np.integer) and not isinstance(value, bool) and value > 0
-        if value is not None and not is_count:
+        if value is None:
+            return None
+        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value <= 0:
             raise ValueError(f"{self.function}: `{name}` must be a positive Python integer or None, got {value!r}.")
-        return value
+        return int(value)
 
     # Options that are numbers: a Python number out of its domain is an error at once, a traced one a value contract.
 

@@ -34,9 +34,20 @@ def linear_cross_entropy(
     where: Bool[ArrayLike, "*batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
-    r"""A dense layer and the cross-entropy of its logits:
+    r"""A dense layer and the cross-entropy of its logits, which never exist all at once:
 
-        loss = cross_entropy(pred @ kernel + bias, target)
+        logits = softcap(pred @ kernel + bias), softcap(x) = c tanh(x / c)
+        loss   = cross_entropy(logits, target) + z_loss log(sum_c exp(logits_c))^2
+
+    The tokens are taken in blocks of `chunk_size`, and only the logits of one block exist, with their gradient: exact,
+    in about 1/64 of the memory. For "mean" and "sum" the gradient of a block is formed together with its loss, in three
+    matrix products as without blocks. Other reductions compute the logits of a block again in the backward pass, a
+    fourth product, and need a second gradient of the kernel for a while. Forward mode forms the gradient too and costs
+    as much as reverse mode; second order computes the logits of each block again. Above the memory of the block come
+    float32 sums of the gradients: with half-precision inputs twice the memory of these.
+
+    On a mesh the first axis of `pred` may be sharded: a block takes tokens from every device, and the devices add their
+    gradients of the kernel once. Explicitly sharded later axes are computed without blocks.
 
     Args:
         pred: features that enter the last layer of the model, floating.
@@ -47,6 +58,12 @@ def linear_cross_entropy(
         weight: one number at least 0 for each class.
         ignore_index: a class index that counts for nothing; None for no such index (PyTorch's default is -100).
         label_smoothing: in [0, 1], the part of the target that is spread evenly over the classes. May be traced.
+        z_loss: at least 0, the coefficient of the squared logarithm of the sum of exponentials, which keeps logits from
+            drifting. It counts as the smoothing does, whatever the weight of the label. May be traced.
+        logit_softcap: greater than 0, the bound of the logits' absolute value; None for no bound. May be traced.
+        chunk_size: how many tokens a block takes, on each device of a sharded batch; a Python integer. None for 1/64 of
+            them, but 128 at least. Smaller needs less memory, larger may be faster: two arrays of (chunk_size, classes)
+            are kept.
         where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
         reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
 
@@ -60,11 +77,14 @@ def linear_cross_entropy(
 
     PyTorch: `torch.nn.functional.linear` and `cross_entropy`; its kernel is (classes, features).
 
-    Reference: E. Wijmans et al., Cut Your Losses in Large-Vocabulary Language Models, arXiv:2411.09009.
+    Reference: E. Wijmans et al., Cut Your Losses in Large-Vocabulary Language Models, arXiv:2411.09009; z_loss:
+    A. Chowdhery et al., arXiv:2204.02311; the cap: Gemma Team, arXiv:2408.00118.
 
     >>> features, kernel = jnp.array([[1.0, 2.0]]), jnp.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
     >>> print(f"{linear_cross_entropy(features, kernel, jnp.array([1])):.4f}")
     0.4076
+    >>> print(f"{linear_cross_entropy(features, kernel, jnp.array([1]), z_loss=0.1, logit_softcap=2.0):.4f}")
+    1.0074
     """
     contract = Contract("linear_cross_entropy")
     reduce = resolve(contract.function, reduction)
@@ -189,7 +209,7 @@ def _sum_over_blocks(
 def _fused_sum(
     block_sum: Callable[..., Array], dtype: Any, kernel: Array, arrays: Any, pred: Array, constants: Any
 ) -> Array:
-    """The sum of `block_sum(pred @ kernel, ...)`, whose gradient is formed with it: no logits are kept or made twice."""
+    """The sum of `block_sum(pred @ kernel, ...)`; its gradient is formed with it, no logits are kept or made twice."""
     return jnp.sum(_loss_of_each_token(block_sum, dtype, kernel, arrays, pred, *constants[:2]))
 
 
