@@ -200,7 +200,7 @@ def _sum_over_blocks(
     block_sum: Callable[..., Array], dtype: Any, kernel: Array, arrays: Any, pred: Array, target: Array, keep: Any
 ) -> Array:
     # 0, on every device that these lie on: what is added to it lies there too.
-    zero = 0 * (target[0, 0] + (pred[0, 0, 0] > 0))
+    zero = 0 * (target[0, 0] + (pred[0, 0, 0] > 0).astype(target.dtype))
     kernel, arrays = jax.tree.map(lambda array: array + zero.astype(array.dtype), (kernel, arrays))
     return _fused_sum(block_sum, dtype, kernel, arrays, pred, (target, keep, zero))
 
@@ -240,7 +240,8 @@ def _value_and_slopes(
         x, y, kept = jax.tree.map(take, (pred, target, keep))
         product = jnp.matmul(x, kernel, preferred_element_type=dtype)
         value, (slope, array_slopes) = jax.value_and_grad(block_sum, (0, 1))(product, arrays, y, kept)
-        x, x_slope = x.astype(dtype), jnp.einsum("tc,fc->tf", slope, kernel.astype(dtype))
+        x = x.astype(dtype)
+        (x_slope,) = jax.linear_transpose(lambda x: jnp.matmul(x, kernel.astype(dtype)), x)(slope)
 
         def grow(part: Array, kernel_sum: Array) -> Array:
             first = jnp.minimum(part * rows, features - rows)
@@ -258,7 +259,7 @@ def _value_and_slopes(
             jax.lax.dynamic_update_index_in_dim(pred_slopes, x_slope, block, 1),
         )
 
-    zeros = jax.tree.map(lambda array: jnp.zeros(array.shape, dtype) + zero.astype(dtype), (kernel, arrays, pred))
+    zeros = jax.tree.map(lambda array: jnp.zeros_like(array, dtype=dtype) + zero.astype(dtype), (kernel, arrays, pred))
     total, *slopes = _repeat(pred.shape[1], step, (zero.astype(dtype), *zeros))
     return total, tuple(slopes)
 
