@@ -39,15 +39,17 @@ def linear_cross_entropy(
         logits = softcap(pred @ kernel + bias), softcap(x) = c tanh(x / c)
         loss   = cross_entropy(logits, target) + z_loss log(sum_c exp(logits_c))^2
 
-    The tokens are taken in blocks of `chunk_size`, and only the logits of one block exist, with their gradient: exact,
-    in about 1/64 of the memory. For "mean" and "sum" the gradient of a block is formed together with its loss, in three
-    matrix products as without blocks. Other reductions compute the logits of a block again in the backward pass, a
-    fourth product, and need a second gradient of the kernel for a while. Forward mode forms the gradient too and costs
-    as much as reverse mode; second order computes the logits of each block again. Above the memory of the block come
-    float32 sums of the gradients: with half-precision inputs twice the memory of these.
+    Only the logits of `chunk_size` tokens exist at a time, and their gradient: exact, in about 1/64 of the memory. For
+    "mean" and "sum" (the functions of `jaxloss.reductions` too) the gradient of a block is formed together with its
+    loss, in three matrix products as without blocks. Other reductions compute the logits of a block again in the
+    backward pass, a fourth product, and hold a second gradient of the kernel. Forward mode forms the gradients too and
+    costs as much as reverse mode; second order computes logits again and holds a few more arrays of the kernel's size.
+    Half-precision inputs are multiplied as they are; their gradients are summed in float32, which takes memory as well.
 
-    On a mesh the first axis of `pred` may be sharded: a block takes tokens from every device, and the devices add their
-    gradients of the kernel once. Explicitly sharded later axes are computed without blocks.
+    On a mesh the first axis of `pred` may be sharded, and the classes of the kernel: a block takes tokens from every
+    device, and the devices add up their gradients of the kernel once, not once a block. Later axes of `pred` that are
+    sharded are gathered by an automatic mesh, and make an explicit one compute without blocks. What an automatic mesh
+    does not shard at all needs a gradient of the kernel for each device, on each device.
 
     Args:
         pred: features that enter the last layer of the model, floating.
@@ -116,7 +118,7 @@ def linear_cross_entropy(
         _, weight, smoothing, z_loss, _ = (options | arrays).values()
         return reduce_index_losses(contract.function, reduction, losses, target, weight, smoothing, z_loss, keep)
 
-    lanes, spec = _lanes(pred)
+    lanes, sharding = _lanes(pred)
     tokens = target.size // lanes
     blocks = -(-tokens // (contract.count(chunk_size=chunk_size) or max(128, tokens // 64)))
     if blocks <= 1:
@@ -125,8 +127,10 @@ def linear_cross_entropy(
 
     if keep is None and tokens % blocks:
         keep = jnp.ones(target.shape, bool)
-    per_token = jax.tree.map(lambda array: _in_blocks(array, target.ndim, lanes, blocks, spec), (pred, target, keep))
-    shared = jax.tree.map(lambda array: _in_lanes(array, lanes, spec), (kernel, arrays))
+    per_token = jax.tree.map(
+        lambda array: _in_blocks(array, target.ndim, lanes, blocks, sharding), (pred, target, keep)
+    )
+    shared = jax.tree.map(lambda array: _in_lanes(array, lanes, sharding), (kernel, arrays))
     if not is_mean(reduction) and not is_sum(reduction):
         each = functools.partial(_loss_of_each_token, losses, dtype)
         values = _side_by_side(lanes, each)(*shared, *per_token[:2]).reshape(lanes, -1)[:, :tokens]
@@ -143,7 +147,7 @@ def linear_cross_entropy(
     return divide(reduce(total, None), reduce(jnp.sum(weights, where=keep), None))
 
 
-def _lanes(pred: Array) -> tuple[int, Any]:
+def _lanes(pred: Array) -> tuple[int, NamedSharding | None]:
     """In how many lanes the tokens run side by side, and the mesh axes that these are known to lie on.
 
     A lane stays on its device and sums its own gradient of the kernel, so that the devices add theirs once and not once
@@ -152,11 +156,11 @@ def _lanes(pred: Array) -> tuple[int, Any]:
     mesh, spec = jax.typeof(pred).sharding.mesh, jax.typeof(pred).sharding.spec
     first, later = (*spec[:-1], None)[0], spec[1:-1]
     if any(axis is not None for axis in later):
-        return math.prod(pred.shape[:-1]), None  # Tokens of such a block would have to move: no blocks.
+        return max(math.prod(pred.shape[:-1]), 1), None  # Tokens would have to move: one lane each, no blocks.
     named = first if isinstance(first, tuple) else (first,)
     kinds = zip(mesh.shape.items(), mesh.axis_types, strict=True)
     parts = math.prod(size for (name, size), kind in kinds if kind == AxisType.Auto or name in named)
-    return math.gcd(parts, *pred.shape[:-1][:1]) or 1, None if first is None else NamedSharding(mesh, P(first))
+    return math.gcd(parts, *pred.shape[:-1][:1]), None if first is None else NamedSharding(mesh, P(first))
 
 
 def _in_blocks(array: Array, batch_ndim: int, lanes: int, blocks: int, sharding: NamedSharding | None) -> Array:
