@@ -159,7 +159,13 @@ class Contract:
         return _signed(lengths)
 
     def dense(self, *, pred: Any, kernel: Any, bias: Any) -> tuple[Array, Array, Array]:
-        """Features (*batch, features), a kernel (features, classes) and a bias (classes,), 0 if None."""
+        """Features (*batch, features), a kernel (features, classes) and a bias (classes,), 0 if None.
+
+        Two arrays of one half precision stay what they are: their product is taken from that, in float32.
+        """
+        pred, kernel = self.array("pred", pred), self.array("kernel", kernel)
+        half = pred.dtype == kernel.dtype and pred.dtype in (jnp.bfloat16, jnp.float16)
+        given = pred, kernel
         (pred,), (kernel,) = self.floats(pred=pred), self.floats(kernel=kernel)
         problem = f"{self.function}: `pred` must have the features on its last axis, got {_describe(pred)}."
         _require(problem, chex.assert_shape, pred, (..., None))
@@ -174,7 +180,7 @@ class Contract:
             f"{self.function}: `bias` must have one number a class, shape {kernel.shape[1:]}, got {_describe(bias)}."
         )
         _require(problem, chex.assert_shape, bias, kernel.shape[1:])
-        return pred, kernel, bias
+        return *(given if half else (pred, kernel)), bias
 
     def rows(self, size: int | None, meaning: str, **arrays: Any) -> tuple[Array, ...]:
         """Floating arrays of one shape whose last axis holds a row: `size` numbers, or any number if None."""
@@ -240,6 +246,15 @@ class Contract:
         problem = f"{self.function}: `{name}` must hold numbers, got {_describe(array)}."
         _require(problem, chex.assert_type, array, float if jnp.issubdtype(array.dtype, jnp.floating) else int)
         return array
+
+    def count(self, **options: Any) -> int | None:
+        """An option that is a number of things, a positive Python integer or None."""
+        ((name, value),) = options.items()
+        if value is None:
+            return None
+        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value <= 0:
+            raise ValueError(f"{self.function}: `{name}` must be a positive Python integer or None, got {value!r}.")
+        return int(value)
 
     # Options that are numbers: a Python number out of its domain is an error at once, a traced one a value contract.
 

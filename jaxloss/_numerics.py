@@ -158,10 +158,10 @@ def logit_margin(logits: Array, index: Array, axis: int) -> Array:
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
 def log_softmax(logits: Array, axis: int) -> Array:
     """x_i - x_k - log(1 + sum_{j != k} exp(x_j - x_k)), with x_k the largest: next to 0 it keeps its digits."""
+    is_largest = mark_largest(logits, axis)
     shifted = logits - logits.max(axis, keepdims=True)
-    largest = shifted == 0
-    others = jnp.sum(jnp.where(largest, 0.0, jnp.exp(shifted)), axis, keepdims=True)
-    return shifted - jnp.log1p(others + (largest.sum(axis, keepdims=True) - 1).astype(others.dtype))
+    others = jnp.sum(jnp.where(is_largest, 0.0, jnp.exp(shifted)), axis, keepdims=True)
+    return shifted - jnp.log1p(others)
 
 
 @log_softmax.defjvp
@@ -169,10 +169,15 @@ def _log_softmax_jvp(axis, primals, tangents):
     """Relative to the largest logit, so that its slope is the sum of the others', not a difference next to 1."""
     (logits,), (tangent,) = primals, tangents
     log_p = log_softmax(logits, axis)
-    largest = logits == logits.max(axis, keepdims=True)
-    count = largest.sum(axis, keepdims=True).astype(log_p.dtype)
-    moved = tangent - jnp.sum(jnp.where(largest, tangent, 0.0), axis, keepdims=True) / count
+    is_largest = mark_largest(logits, axis)
+    moved = tangent - jnp.sum(jnp.where(is_largest, tangent, 0.0), axis, keepdims=True)
     return log_p, moved - jnp.sum(jnp.exp(log_p) * moved, axis, keepdims=True)
+
+
+def mark_largest(logits: Array, axis: int) -> Array:
+    """Booleans, True at a largest one, by its place: XLA may compute a logit twice and round it in two ways."""
+    place = jnp.argmax(logits, axis, keepdims=True)
+    return jax.lax.broadcasted_iota(place.dtype, logits.shape, axis % logits.ndim) == place
 
 
 def nan_unless(holds: Array) -> Array:

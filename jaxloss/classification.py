@@ -207,7 +207,7 @@ def soft_target_cross_entropy(
     contract.check_not_softmax(pred, axis, keep)
     smoothing = contract.fraction(pred.dtype, label_smoothing=label_smoothing)
 
-    if not _is_zero(smoothing):
+    if not _all_zero(smoothing):
         target = (1 - smoothing) * target + smoothing / pred.shape[axis]
     if weight is not None:
         weight = contract.one_per_class(pred.shape[axis], pred.dtype, weight=weight)
@@ -508,21 +508,46 @@ def index_cross_entropy(
 ) -> Array:
     """The reduced cross-entropy of checked logits and indices."""
     smoothing = contract.fraction(pred.dtype, label_smoothing=label_smoothing)
-    reduce = resolve(contract.function, reduction)
-    values = softplus(-logit_margin(pred, target, axis))
-    if weight is None:
-        if not _is_zero(smoothing):
-            values = _smoothed(smoothing, values, -log_softmax(pred, axis).mean(axis))
-        return reduce(values, keep)
+    if weight is not None:
+        weight = contract.one_per_class(pred.shape[axis], pred.dtype, weight=weight)
+    losses = index_losses(pred, target, axis, weight, smoothing)
+    return reduce_index_losses(contract.function, reduction, losses, target, weight, smoothing, 0.0, keep)
 
-    weight = contract.one_per_class(pred.shape[axis], pred.dtype, weight=weight)
+
+def index_losses(
+    pred: Array, target: Array, axis: int, weight: Array | None, smoothing: ArrayLike, z_loss: ArrayLike = 0.0
+) -> Array:
+    """Unreduced; the weight of the label is in it where something is added that does not count with that weight."""
+    losses = softplus(-logit_margin(pred, target, axis))
+    if weight is not None and not _all_zero(smoothing, z_loss):
+        losses = weigh(take_class(weight, target), losses)
+    if not _all_zero(smoothing):
+        # The smoothing counts with the weights of all classes, those of a label of weight 0 too.
+        spread = -log_softmax(pred, axis)
+        spread = spread if weight is None else weigh(_along(axis, weight, pred.ndim), spread)
+        losses = _smoothed(smoothing, losses, spread.mean(axis))
+    if not _all_zero(z_loss):
+        losses = losses + z_loss * jax.nn.logsumexp(pred, axis) ** 2
+    return losses
+
+
+def reduce_index_losses(
+    function: str,
+    reduction: Reduction,
+    losses: Array,
+    target: Array,
+    weight: Array | None,
+    smoothing: ArrayLike,
+    z_loss: ArrayLike,
+    keep: Array | None,
+) -> Array:
+    """What `index_losses` returned, reduced with the weights of the labels."""
+    if weight is None:
+        return resolve(function, reduction)(losses, keep)
     weights = take_class(weight, target)
-    if _is_zero(smoothing):
-        return reduce(values, fill_hidden(keep, 0.0, weights)[0])
-    # The smoothing counts with the weights of all classes, those of a label of weight 0 too.
-    spread = weigh(_along(axis, weight, pred.ndim), -log_softmax(pred, axis)).mean(axis)
-    values = _smoothed(smoothing, weigh(weights, values), spread)
-    return reduce_weighted(contract.function, reduction, values, weights, keep)
+    if _all_zero(smoothing, z_loss):
+        return resolve(function, reduction)(losses, fill_hidden(keep, 0.0, weights)[0])
+    return reduce_weighted(function, reduction, losses, weights, keep)
 
 
 def _class_logits(
@@ -652,6 +677,6 @@ def _along(axis: int, per_class: Array, ndim: int) -> Array:
     return jnp.expand_dims(per_class, [other for other in range(ndim) if other != axis])
 
 
-def _is_zero(option: Any) -> bool:
-    """A Python zero, which is known while tracing and costs no pass."""
-    return isinstance(option, int | float) and option == 0
+def _all_zero(*options: Any) -> bool:
+    """Python zeros, which are known while tracing and cost no pass."""
+    return all(isinstance(option, int | float) and option == 0 for option in options)

@@ -131,6 +131,11 @@ def is_mean(reduction: Reduction) -> bool:
     return getattr(reduction, "func", reduction) in ("mean", mean)
 
 
+def is_sum(reduction: Reduction) -> bool:
+    """Whether a reduction is the sum, by name or as the function, on an axis or not."""
+    return getattr(reduction, "func", reduction) in ("sum", sum)
+
+
 def reduce_weighted(
     function: str, reduction: Reduction, weighted: Array, weights: Array, where: Array | None
 ) -> Float[Array, "*reduced"]:
@@ -138,7 +143,7 @@ def reduce_weighted(
     reduce = resolve(function, reduction)
     if is_mean(reduction):
         return divide(reduce(weighted, where), reduce(weights, where))
-    if reduction in ("sum", "none", sum, none) or getattr(reduction, "func", None) in (sum, none):
+    if is_sum(reduction) or getattr(reduction, "func", reduction) in ("none", none):
         return reduce(weighted, where)
     # Others take losses and weights: a weight of 0 becomes one too small to count.
     weights = jnp.where(weights == 0, 2.0**-64, weights)

@@ -9,7 +9,7 @@ from jax import Array
 from jaxtyping import ArrayLike, Bool, Float, Int
 
 from jaxloss._contracts import Contract
-from jaxloss._numerics import fill_hidden, log_softmax, nan_unless, one_hot
+from jaxloss._numerics import fill_hidden, log_softmax, mark_largest, nan_unless, one_hot
 from jaxloss.reductions import Reduction, is_mean, resolve
 
 
@@ -124,8 +124,8 @@ def _values_and_slopes(
     p = jnp.exp(log_p)
     slopes = p - shares / jnp.where(total == 0, 1.0, total)
     # They sum to 0: where p is next to 1, it is the others that have the digits.
-    likely = p > 0.5
-    slopes = jnp.where(likely, -jnp.sum(jnp.where(likely, 0.0, slopes), -1, keepdims=True), slopes)
+    likeliest = mark_largest(pred, -1)
+    slopes = jnp.where(likeliest, -jnp.sum(jnp.where(likeliest, 0.0, slopes), -1, keepdims=True), slopes)
     counts = frames & (values < jnp.inf)[..., None]
     return values, jnp.where(counts[..., None], slopes, 0.0)
 
@@ -226,7 +226,7 @@ def _largest(states: Array) -> Array:
 def _log_add(a: Array, b: Array) -> Array:
     """log(exp(a) + exp(b)), also of -inf, and its derivatives too."""
     more, less = jnp.maximum(a, b), jnp.minimum(a, b)
-    part = jnp.exp(jnp.where(more == -jnp.inf, more, less - more))
+    part = jnp.exp(less - jnp.where(more == -jnp.inf, 0.0, more))
     return more + (_log1p(part) if part.dtype == jnp.float32 else jnp.log1p(part))
 
 

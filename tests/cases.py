@@ -440,9 +440,15 @@ def draw_features(rng: np.random.Generator, batch: tuple[int, ...], options: dic
     return rng.normal(size=(*batch, 6)), rng.normal(size=(6, logits.shape[-1])), target
 
 
-def linear_cross_entropy_oracle(pred, kernel, target, bias=None, **options):
+def linear_cross_entropy_oracle(
+    pred, kernel, target, bias=None, ignore_index=None, z_loss=0.0, logit_softcap=None, chunk_size=None, **options
+):
     logits = (pred[..., None] * kernel).sum(-2) + np.asarray(0.0 if bias is None else bias)
-    return cross_entropy_oracle(logits, target, **options)
+    if logit_softcap is not None:
+        logits = logit_softcap * np.tanh(logits / logit_softcap)
+    values, weights = cross_entropy_oracle(logits, target, ignore_index=ignore_index, **options)
+    log_total = logits[..., 0] - log_softmax(logits)[..., 0]
+    return values + z_loss * np.where(target == ignore_index, 0, log_total) ** 2, weights
 
 
 # Margin
@@ -506,9 +512,20 @@ def torch_ctc(nn, pred, target, **options):
     return values.reshape(pred.shape[:-2]) if options["reduction"] == "none" else values
 
 
-def torch_linear(nn, pred, kernel, target, *, bias=None, **options):
+def torch_linear(
+    nn, pred, kernel, target, *, bias=None, z_loss=0.0, logit_softcap=None, chunk_size=None, reduction="mean", **options
+):
     logits = pred @ kernel if bias is None else pred @ kernel + bias
-    return torch_classes(nn, logits, target, **options)
+    if logit_softcap is not None:
+        logits = logit_softcap * (logits / logit_softcap).tanh()
+    keep = target != options.get("ignore_index", -100)
+    values = torch_classes(nn, logits, target, reduction="none", **options)
+    values = values + z_loss * (keep * logits.logsumexp(-1) ** 2)
+    if reduction == "none":
+        return values
+    if reduction == "sum":
+        return values.sum()
+    return values.sum() / (keep * options["weight"][target] if "weight" in options else keep).sum()
 
 
 def torch_nll(nn, pred, target, *, axis=-1, **options):
@@ -1131,10 +1148,21 @@ TABLE = (
         draw_features,
         per_example(linear_cross_entropy_oracle),
         variants=(
+            {"chunk_size": 5},
             {},
             {"bias": [0.5, -1.0, 2.0, 0.1], "weight": [0.5, 2.0, 0.0, 1.5], "ignore_index": 1, "label_smoothing": 0.2},
+            {"weight": [0.5, 2.0, 0.0, 1.5], "z_loss": 0.3, "chunk_size": 2},
+            {
+                "bias": [0.5, -1.0, 2.0, 0.1],
+                "weight": [0.5, 2.0, 0.0, 1.5],
+                "ignore_index": 1,
+                "label_smoothing": 0.2,
+                "z_loss": 0.1,
+                "logit_softcap": 3.0,
+                "chunk_size": 1,
+            },
         ),
-        traced=("bias", "weight", "label_smoothing"),
+        traced=("bias", "weight", "label_smoothing", "z_loss", "logit_softcap"),
         differentiable=(0, 1),
         shared=(1,),
         garbage=((NAN, INF, -INF, 1e30), (), (-1, 99, -(2**31))),
@@ -1147,6 +1175,10 @@ TABLE = (
                 (LOGITS, LOGITS.T, LABELS), {"weight": np.ones(5, np.float32)}, "`weight` must have one number a class"
             ),
             option("label_smoothing", 1.5, (LOGITS, LOGITS.T, LABELS)),
+            option("z_loss", -1.0, (LOGITS, LOGITS.T, LABELS)),
+            option("logit_softcap", 0.0, (LOGITS, LOGITS.T, LABELS)),
+            option("chunk_size", 0, (LOGITS, LOGITS.T, LABELS)),
+            option("chunk_size", 2.0, (LOGITS, LOGITS.T, LABELS)),
         ),
         reports=(
             Bad(

@@ -1,6 +1,7 @@
 """On eight devices. Not collected by name: `test_mesh.py` runs it in a process that has them."""
 
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -120,6 +121,23 @@ def test_a_training_step_inside_shard_map_has_the_gradient_of_one_device(mesh):
         out_specs=P(),
     )
     assert abs(mean_of_means(features, labels) - expected_value) > 1e-3
+
+
+@pytest.mark.parametrize("axis_type", [jax.sharding.AxisType.Auto, jax.sharding.AxisType.Explicit], ids=str)
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_blocks_of_tokens_move_no_features_and_add_the_kernels_gradient_once(axis_type, reduction):
+    mesh = make_mesh(axis_type)
+    shapes = [((64, 16, 32), jnp.float32, P("data")), ((32, 256), jnp.float32, P()), ((64, 16), jnp.int32, P("data"))]
+    inputs = [jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(mesh, spec)) for shape, dtype, spec in shapes]
+
+    def loss(features, kernel, labels):
+        options = {"chunk_size": 10, "reduction": reduction}
+        return jaxloss.linear_cross_entropy(features, kernel, labels, **options).mean()
+
+    compiled = jax.jit(jax.value_and_grad(loss, (0, 1))).lower(*inputs).compile().as_text()
+    for moves in ("all-gather", "all-to-all", "collective-permute"):
+        assert moves not in compiled
+    assert len(re.findall(r" all-reduce(-start)?\(", compiled)) == 1
 
 
 def test_bad_values_are_reported_from_a_sharded_step(mesh):

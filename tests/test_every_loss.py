@@ -410,9 +410,9 @@ PUBLIC = [
     if inspect.isfunction(getattr(jaxloss, name)) and name != "weighted_sum"
 ]
 ORDER = (  # noqa: SIM905 read as a sentence
-    "from_logits axis bias beta delta quantile weight pos_weight alpha gamma ignore_index label_smoothing log_input "
-    "log_target full distance_function margin p smooth eps swap input_lengths target_lengths blank zero_infinity where "
-    "reduction"
+    "from_logits axis bias beta delta quantile weight pos_weight alpha gamma ignore_index label_smoothing z_loss "
+    "logit_softcap chunk_size log_input log_target full distance_function margin p smooth eps swap input_lengths "
+    "target_lengths blank zero_infinity where reduction"
 ).split()
 
 

@@ -15,11 +15,12 @@ LABELS = jnp.asarray(RNG.integers(0, 11, size=(2, 6))).at[0, 2].set(-1)
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("weight", [None, jnp.linspace(0, 2, 11)])
-def test_it_is_cross_entropy_of_the_dense_layer(reduction, smoothing, weight):
+@pytest.mark.parametrize("chunk_size", [None, 4, 5])
+def test_it_is_cross_entropy_of_the_dense_layer(reduction, smoothing, weight, chunk_size):
     options = {"weight": weight, "label_smoothing": smoothing, "ignore_index": -1, "reduction": reduction}
 
     def fused(features, kernel, bias):
-        return jaxloss.linear_cross_entropy(features, kernel, LABELS, bias=bias, **options)
+        return jaxloss.linear_cross_entropy(features, kernel, LABELS, bias=bias, chunk_size=chunk_size, **options)
 
     def plain(features, kernel, bias):
         return jaxloss.cross_entropy(features @ kernel + bias, LABELS, **options)
@@ -30,6 +31,60 @@ def test_it_is_cross_entropy_of_the_dense_layer(reduction, smoothing, weight):
         strict=True,
     ):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("frozen", [(), (0,), (1,)])
+def test_blocks_of_the_default_size_and_of_the_kernel_change_nothing(dtype, frozen):
+    rng = np.random.default_rng(1)
+    inputs = [jnp.asarray(rng.normal(size=shape), dtype) for shape in ((7, 43, 45), (45, 13), (13,))]
+    labels = jnp.asarray(rng.integers(0, 13, size=(7, 43)))
+    wanted = [position for position in range(3) if position not in frozen]
+
+    def loss(features, kernel, bias, chunk_size):
+        return jaxloss.linear_cross_entropy(features, kernel, labels, bias=bias, chunk_size=chunk_size)
+
+    blocks, whole = (jax.jit(jax.grad(loss, wanted), static_argnums=3)(*inputs, size) for size in (None, 301))
+    for ours, theirs in zip(blocks, whole, strict=True):
+        assert ours.dtype == dtype
+        tolerance = 1e-5 if dtype == "float32" else 2**-7
+        ours, theirs = (np.asarray(gradient, np.float32) for gradient in (ours, theirs))
+        np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance * abs(theirs).max())
+
+
+def test_the_gradient_needs_little_of_the_memory_of_the_logits():
+    shapes = [(2048, 512), (512, 32768), (32768,)]
+    inputs = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
+    labels = jax.ShapeDtypeStruct((2048,), jnp.int32)
+
+    def memory(loss):
+        step = jax.jit(jax.value_and_grad(loss, (0, 1, 2)))
+        return step.lower(*inputs, labels).compile().memory_analysis().temp_size_in_bytes
+
+    def ours(features, kernel, bias, labels):
+        return jaxloss.linear_cross_entropy(features, kernel, labels, bias=bias)
+
+    def plain(features, kernel, bias, labels):
+        return jaxloss.cross_entropy(features @ kernel + bias, labels)
+
+    assert memory(ours) <= 0.1 * memory(plain)
+
+
+def test_second_order_of_blocks_in_every_mode():
+    direction = jnp.ones_like(KERNEL)
+
+    def derivatives(chunk_size):
+        def loss(kernel):
+            return jaxloss.linear_cross_entropy(FEATURES, kernel, LABELS, ignore_index=-1, chunk_size=chunk_size)
+
+        gradient = jax.grad(loss)
+        forward = jax.jvp(loss, [KERNEL], [direction])[1]
+        over = jax.jvp(gradient, [KERNEL], [direction])[1]
+        reverse = jax.grad(lambda kernel: jnp.vdot(gradient(kernel), direction))(KERNEL)
+        return forward, over, reverse
+
+    for ours, theirs in zip(derivatives(5), derivatives(12), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
 def test_nan_features_of_padding_do_not_reach_the_kernel():
