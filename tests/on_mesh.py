@@ -135,6 +135,7 @@ def test_blocks_of_tokens_move_no_features_and_add_the_kernels_gradient_once(axi
         return jaxloss.linear_cross_entropy(features, kernel, labels, **options).mean()
 
     compiled = jax.jit(jax.value_and_grad(loss, (0, 1))).lower(*inputs).compile().as_text()
+    assert compiled is not None
     for moves in ("all-gather", "all-to-all", "collective-permute"):
         assert moves not in compiled
     assert len(re.findall(r" all-reduce(-start)?\(", compiled)) == 1

@@ -59,7 +59,9 @@ def test_the_gradient_needs_little_of_the_memory_of_the_logits():
 
     def memory(loss):
         step = jax.jit(jax.value_and_grad(loss, (0, 1, 2)))
-        return step.lower(*inputs, labels).compile().memory_analysis().temp_size_in_bytes
+        analysis = step.lower(*inputs, labels).compile().memory_analysis()
+        assert analysis is not None
+        return analysis.temp_size_in_bytes
 
     def ours(features, kernel, bias, labels):
         return jaxloss.linear_cross_entropy(features, kernel, labels, bias=bias)
