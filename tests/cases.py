@@ -765,7 +765,7 @@ TABLE = (
         ),
         stress=Stress(
             lambda options: apart(
-                numbers((), -LARGEST, 200) if options.get("log_input", True) else numbers((), 0), numbers((), 0)
+                numbers((), -LARGEST, 200) if options.get("log_input", True) else numbers((), 0), numbers((), 0, 1e36)
             )(options),
             (5, 5),
             ({}, {"full": True}, {"log_input": False, "eps": 1e-2}),
