@@ -421,12 +421,14 @@ def _huber(half: Array, delta: ArrayLike) -> Array:
 
 @with_slopes(jnp.tanh)
 def _log_cosh(error: Array) -> Array:
-    # With u = exp(-|d|) - 1, cosh d is 1 + u^2 / (2 (1 + u)) and exp(|d|) (1 + u + u^2 / 2): exact near 0, and far out.
+    # cosh d is exp(|d|) (1 + u + u^2 / 2) with u = exp(-|d|) - 1; near 0 its series keeps the digits.
     size = jnp.abs(error)
     near = size < 1
+    square, excess = jnp.square(size), 0.0
+    for power in range(18, 0, -2):
+        excess = (1 + excess) * square * (1 / (power * (power - 1)))
     u = jnp.expm1(-size)
-    rest = jnp.where(near, jnp.square(u) / jnp.where(near, 2 * (1 + u), 1.0), u + 0.5 * jnp.square(u))
-    return jnp.where(near, 0.0, size) + jnp.log1p(rest)
+    return jnp.where(near, 0.0, size) + jnp.log1p(jnp.where(near, excess, u + 0.5 * jnp.square(u)))
 
 
 def _many_quantiles(contract: Contract, pred: Any, target: Any, quantile: Any) -> tuple[Array, Array, Array]:
