@@ -138,6 +138,65 @@ def _power_jvp(primals, tangents):
     return result, result * (exponent * log_base_dot + finite_log * exponent_dot)
 
 
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
+def negative_log_softmax(logits: Array, index: Array, axis: int) -> Array:
+    """-log softmax(x)_y as log(1 + exp(-z)), z = x_y - log sum_{j != y} exp(x_j); NaN for an index out of range.
+
+    Neither p_y nor 1 - p_y is formed by a subtraction, so both keep their digits. One exponential an element, which the
+    slope turns into the gradient in the place where it stands.
+    """
+    return softplus(-_margin_and_others(logits, index, axis)[0])
+
+
+@negative_log_softmax.defjvp
+def _negative_log_softmax_jvp(axis, primals, tangents):
+    logits, index = primals
+    margin, others, total = _margin_and_others(logits, index, axis)
+    miss = jnp.expand_dims(jax.nn.sigmoid(-margin), axis)
+    slope = jnp.where(one_hot(index, logits.shape[axis], axis), -miss, others * (miss / total))
+    return softplus(-margin), jnp.sum(slope * tangents[0], axis)
+
+
+def _margin_and_others(logits: Array, index: Array, axis: int) -> tuple[Array, Array, Array]:
+    """z; and exp(x_j) for the other classes and the sum of these, up to a factor."""
+    largest = jax.lax.stop_gradient(logits.max(axis, keepdims=True))
+    others = _clear(jnp.exp(logits - largest), index, axis)
+    total = others.sum(axis, keepdims=True)
+    alone = total == 0
+    total = jnp.where(alone, 1.0, total)
+    own = jnp.expand_dims(_entry(logits, index, axis), axis)
+    own = jnp.where(own == jnp.inf, 0.0, own - largest)
+    margin = jnp.squeeze(own - jnp.where(alone, -jnp.inf, jnp.log(total)), axis)
+    return margin * nan_unless((index >= 0) & (index < logits.shape[axis])), others, total
+
+
+def _entry(values: Array, index: Array, axis: int) -> Array:
+    """The entry of each row at `index`, and if that is out of range, any."""
+    if _is_explicitly_sharded(values):
+        return jnp.sum(jnp.where(one_hot(index, values.shape[axis], axis), values, 0.0), axis)
+    return jnp.squeeze(jnp.take_along_axis(values, jnp.expand_dims(index, axis), axis, mode="clip"), axis)
+
+
+def _clear(values: Array, index: Array, axis: int) -> Array:
+    """0 at the entry `index` of each row."""
+    if _is_explicitly_sharded(values):
+        return jnp.where(one_hot(index, values.shape[axis], axis), 0.0, values)
+
+    def clear(row: Array, place: Array) -> Array:
+        return row.at[place].set(0.0)
+
+    # By vmap, which leaves rows where a mesh has them.
+    for batch_axis in reversed(range(index.ndim)):
+        position = int(batch_axis >= axis % values.ndim)
+        clear = jax.vmap(clear, (position, 0), position)
+    return clear(values, index)
+
+
+def _is_explicitly_sharded(array: Array) -> bool:
+    """There a gather and a scatter may have no sharding that JAX could tell; masks do, in more time."""
+    return any(axis is not None for axis in jax.typeof(array).sharding.spec)
+
+
 def logit_margin(logits: Array, index: Array, axis: int) -> Array:
     """z = x_y - log sum_{j != y} exp(x_j): the logit of class y against all others, log p_y = log sigmoid(z).
 

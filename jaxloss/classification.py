@@ -9,6 +9,7 @@ from jax import Array
 from jaxtyping import ArrayLike, Bool, Float, Int
 
 from jaxloss._contracts import Contract
+from jaxloss._eager import compiled_when_eager
 from jaxloss._numerics import (
     bce_of_logits,
     bce_slope,
@@ -17,6 +18,7 @@ from jaxloss._numerics import (
     log_softmax,
     logit_margin,
     nan_unless,
+    negative_log_softmax,
     one_hot,
     power,
     quotient,
@@ -38,6 +40,7 @@ _BINARY = (
 )
 
 
+@compiled_when_eager
 def cross_entropy(
     pred: Float[ArrayLike, "*batch classes"],
     target: Int[ArrayLike, "*batch"],
@@ -92,6 +95,7 @@ def cross_entropy(
     return index_cross_entropy(contract, pred, target, axis, weight, label_smoothing, keep, reduction)
 
 
+@compiled_when_eager
 def nll_loss(
     pred: Float[ArrayLike, "*batch classes"],
     target: Int[ArrayLike, "*batch"],
@@ -152,6 +156,7 @@ def nll_loss(
     return reduce(values, fill_hidden(keep, 0.0, weights)[0])
 
 
+@compiled_when_eager
 def soft_target_cross_entropy(
     pred: Float[ArrayLike, "*batch classes"],
     target: Float[ArrayLike, "*batch classes"],
@@ -215,6 +220,7 @@ def soft_target_cross_entropy(
     return reduce(jnp.sum(weigh(target, -log_softmax(pred, axis)), axis), keep)
 
 
+@compiled_when_eager
 def binary_cross_entropy(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "*batch"],
@@ -268,6 +274,7 @@ def binary_cross_entropy(
     return reduce(values, where)
 
 
+@compiled_when_eager
 def binary_cross_entropy_with_logits(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "*batch"],
@@ -324,6 +331,7 @@ def binary_cross_entropy_with_logits(
     return reduce(values, where)
 
 
+@compiled_when_eager
 def focal_loss(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "*batch"],
@@ -375,6 +383,7 @@ def focal_loss(
     return reduce(_focal_of_bce(pred, target, gamma, alpha, alpha), where)
 
 
+@compiled_when_eager
 def sigmoid_focal_loss(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "*batch"],
@@ -429,6 +438,7 @@ def sigmoid_focal_loss(
     return reduce(_focal_of_sigmoid(pred, target, gamma, positive, negative), where)
 
 
+@compiled_when_eager
 def softmax_focal_loss(
     pred: Float[ArrayLike, "*batch classes"],
     target: Int[ArrayLike, "*batch"],
@@ -518,7 +528,7 @@ def index_losses(
     pred: Array, target: Array, axis: int, weight: Array | None, smoothing: ArrayLike, z_loss: ArrayLike = 0.0
 ) -> Array:
     """Unreduced; the weight of the label is in it where something is added that does not count with that weight."""
-    losses = softplus(-logit_margin(pred, target, axis))
+    losses = negative_log_softmax(pred, target, axis)
     if weight is not None and not _all_zero(smoothing, z_loss):
         losses = weigh(take_class(weight, target), losses)
     if not _all_zero(smoothing):

@@ -9,10 +9,12 @@ from jax import Array
 from jaxtyping import ArrayLike, Bool, Float
 
 from jaxloss._contracts import Contract
+from jaxloss._eager import compiled_when_eager
 from jaxloss._numerics import divide, expand, fill_hidden
 from jaxloss.reductions import Reduction, resolve
 
 
+@compiled_when_eager
 def box_iou_loss(
     pred: Float[ArrayLike, "*batch 4"],
     target: Float[ArrayLike, "*batch 4"],
@@ -57,6 +59,7 @@ def box_iou_loss(
     return reduce(1 - _overlap(pred, target, eps).iou, where)
 
 
+@compiled_when_eager
 def generalized_box_iou_loss(
     pred: Float[ArrayLike, "*batch 4"],
     target: Float[ArrayLike, "*batch 4"],
@@ -101,6 +104,7 @@ def generalized_box_iou_loss(
     return reduce(1 - overlap.iou + divide(hull - overlap.union, hull + eps), where)
 
 
+@compiled_when_eager
 def distance_box_iou_loss(
     pred: Float[ArrayLike, "*batch 4"],
     target: Float[ArrayLike, "*batch 4"],
@@ -144,6 +148,7 @@ def distance_box_iou_loss(
     return reduce(1 - overlap.iou + _centre_distance(pred, target, overlap, eps), where)
 
 
+@compiled_when_eager
 def complete_box_iou_loss(
     pred: Float[ArrayLike, "*batch 4"],
     target: Float[ArrayLike, "*batch 4"],

@@ -14,11 +14,13 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import ArrayLike, Bool, Float, Int
 
 from jaxloss._contracts import Contract
+from jaxloss._eager import compiled_when_eager
 from jaxloss._numerics import divide, expand, fill_hidden, take_class
 from jaxloss.classification import INDICES, ignored, index_losses, reduce_index_losses
 from jaxloss.reductions import Reduction, is_mean, is_sum, resolve
 
 
+@compiled_when_eager
 def linear_cross_entropy(
     pred: Float[ArrayLike, "*batch features"],
     kernel: Float[ArrayLike, "features classes"],

@@ -8,6 +8,7 @@ from jax import Array
 from jaxtyping import ArrayLike, Bool, Float, Int
 
 from jaxloss._contracts import Contract
+from jaxloss._eager import compiled_when_eager
 from jaxloss._numerics import bce_of_logits, expand, fill_hidden, nan_unless, one_hot, softplus, take_class, weigh
 from jaxloss.classification import class_scores
 from jaxloss.reductions import Reduction, resolve
@@ -20,6 +21,7 @@ _MULTI_HOT = (
 )
 
 
+@compiled_when_eager
 def hinge_loss(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "*batch"],
@@ -58,6 +60,7 @@ def hinge_loss(
     return reduce(_positive_part(1 - target * pred), where)
 
 
+@compiled_when_eager
 def squared_hinge_loss(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "*batch"],
@@ -96,6 +99,7 @@ def squared_hinge_loss(
     return reduce(jnp.square(_positive_part(1 - target * pred)), where)
 
 
+@compiled_when_eager
 def soft_margin_loss(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "*batch"],
@@ -136,6 +140,7 @@ def soft_margin_loss(
     return reduce(softplus(-target * pred), where)
 
 
+@compiled_when_eager
 def hinge_embedding_loss(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "*batch"],
@@ -184,6 +189,7 @@ def hinge_embedding_loss(
     return reduce(like + unlike, where)
 
 
+@compiled_when_eager
 def margin_ranking_loss(
     input1: Float[ArrayLike, "*batch"],
     input2: Float[ArrayLike, "*batch"],
@@ -231,6 +237,7 @@ def margin_ranking_loss(
     return reduce(_positive_part(target * (input2 - input1) + margin), where)
 
 
+@compiled_when_eager
 def multi_margin_loss(
     pred: Float[ArrayLike, "*batch classes"],
     target: Int[ArrayLike, "*batch"],
@@ -294,6 +301,7 @@ def multi_margin_loss(
     return reduce(values, where)
 
 
+@compiled_when_eager
 def multilabel_margin_loss(
     pred: Float[ArrayLike, "*batch classes"],
     target: Int[ArrayLike, "*batch classes"],
@@ -352,6 +360,7 @@ def multilabel_margin_loss(
     return reduce(_label_hinges(pred, jnp.where(listed, target, -1)) / classes * valid, where)
 
 
+@compiled_when_eager
 def multilabel_soft_margin_loss(
     pred: Float[ArrayLike, "*batch classes"],
     target: Float[ArrayLike, "*batch classes"],

@@ -9,10 +9,12 @@ from jax import Array
 from jaxtyping import ArrayLike, Bool, Float
 
 from jaxloss._contracts import Contract
+from jaxloss._eager import compiled_when_eager
 from jaxloss._numerics import expand, fill_hidden, nan_unless, norm
 from jaxloss.reductions import Reduction, resolve
 
 
+@compiled_when_eager
 def triplet_margin_loss(
     anchor: Float[ArrayLike, "*batch features"],
     positive: Float[ArrayLike, "*batch features"],
@@ -78,6 +80,7 @@ def triplet_margin_loss(
     return reduce(_triplet_hinge(distance, anchor, positive, negative, margin, swap), where)
 
 
+@compiled_when_eager
 def triplet_margin_with_distance_loss(
     anchor: Float[ArrayLike, "*batch features"],
     positive: Float[ArrayLike, "*batch features"],
@@ -148,6 +151,7 @@ def triplet_margin_with_distance_loss(
     return reduce(_triplet_hinge(distance, anchor, positive, negative, margin, swap), where)
 
 
+@compiled_when_eager
 def cosine_embedding_loss(
     input1: Float[ArrayLike, "*batch features"],
     input2: Float[ArrayLike, "*batch features"],

@@ -10,10 +10,12 @@ from jax import Array
 from jaxtyping import ArrayLike, Bool, Float
 
 from jaxloss._contracts import Contract
+from jaxloss._eager import compiled_when_eager
 from jaxloss._numerics import fill_hidden, nan_unless, quotient, weigh, with_slopes
 from jaxloss.reductions import Reduction, resolve
 
 
+@compiled_when_eager
 def mse_loss(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "*batch"],
@@ -49,6 +51,7 @@ def mse_loss(
     return reduce(jnp.square(error), where)
 
 
+@compiled_when_eager
 def l1_loss(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "*batch"],
@@ -84,6 +87,7 @@ def l1_loss(
     return reduce(_smooth_l1(error, 0.0), where)
 
 
+@compiled_when_eager
 def smooth_l1_loss(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "*batch"],
@@ -125,6 +129,7 @@ def smooth_l1_loss(
     return reduce(_smooth_l1(error, beta), where)
 
 
+@compiled_when_eager
 def huber_loss(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "*batch"],
@@ -168,6 +173,7 @@ def huber_loss(
     return reduce(_huber(0.5 * pred - 0.5 * target, delta), where)
 
 
+@compiled_when_eager
 def log_cosh_loss(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "*batch"],
@@ -208,6 +214,7 @@ def log_cosh_loss(
     return reduce(_log_cosh(error), where)
 
 
+@compiled_when_eager
 def quantile_loss(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "..."],
@@ -261,6 +268,7 @@ def quantile_loss(
     return reduce(weigh(2 * slope, 0.5 * target - 0.5 * pred), where)
 
 
+@compiled_when_eager
 def gaussian_nll_loss(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "*batch"],
@@ -319,6 +327,7 @@ def gaussian_nll_loss(
     return reduce(values + 0.5 * math.log(2 * math.pi) if full else values, where)
 
 
+@compiled_when_eager
 def poisson_nll_loss(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "*batch"],

@@ -8,10 +8,12 @@ from jax import Array
 from jaxtyping import ArrayLike, Bool, Float
 
 from jaxloss._contracts import Contract
+from jaxloss._eager import compiled_when_eager
 from jaxloss._numerics import divide, fill_hidden, with_slopes
 from jaxloss.reductions import Reduction, resolve
 
 
+@compiled_when_eager
 def dice_loss(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "*batch"],

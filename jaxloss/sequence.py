@@ -9,10 +9,12 @@ from jax import Array
 from jaxtyping import ArrayLike, Bool, Float, Int
 
 from jaxloss._contracts import Contract
+from jaxloss._eager import compiled_when_eager
 from jaxloss._numerics import fill_hidden, log_softmax, mark_largest, nan_unless, one_hot
 from jaxloss.reductions import Reduction, is_mean, resolve
 
 
+@compiled_when_eager
 def ctc_loss(
     pred: Float[ArrayLike, "*batch time classes"],
     target: Int[ArrayLike, "*batch labels"],
