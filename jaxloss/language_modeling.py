@@ -180,7 +180,9 @@ def _in_lanes(array: Array, lanes: int, sharding: NamedSharding | None) -> Array
     """One for each lane; the transpose of this adds up the gradients of the lanes."""
     if sharding is not None:
         sharding = NamedSharding(sharding.mesh, P(*sharding.spec, *jax.typeof(array).sharding.spec))
-    return jnp.broadcast_to(array, (lanes, *array.shape), out_sharding=sharding)
+    copies = jnp.broadcast_to(array, (lanes, *array.shape), out_sharding=sharding)
+    # JAX 0.12 leaves a constant, such as no bias, where it was.
+    return copies if sharding is None else jax.sharding.reshard(copies, sharding)
 
 
 def _side_by_side(lanes: int, function: Callable[..., Array]) -> Callable[..., Array]:
