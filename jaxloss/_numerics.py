@@ -170,6 +170,20 @@ def _margin_and_others(logits: Array, index: Array, axis: int) -> tuple[Array, A
     return margin * nan_unless((index >= 0) & (index < logits.shape[axis])), others, total
 
 
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
+def entry(values: Array, index: Array, axis: int) -> Array:
+    """The entry of each row at `index`; out of range it is NaN, and so is the slope of the whole row."""
+    return _entry(values, index, axis) * nan_unless((index >= 0) & (index < values.shape[axis]))
+
+
+@entry.defjvp
+def _entry_jvp(axis, primals, tangents):
+    values, index = primals
+    valid = jnp.expand_dims((index >= 0) & (index < values.shape[axis]), axis)
+    slope = jnp.where(one_hot(index, values.shape[axis], axis) | ~valid, nan_unless(valid), 0.0)
+    return entry(values, index, axis), jnp.sum(slope.astype(values.dtype) * tangents[0], axis)
+
+
 def _entry(values: Array, index: Array, axis: int) -> Array:
     """The entry of each row at `index`, and if that is out of range, any."""
     if _is_explicitly_sharded(values):
@@ -212,6 +226,44 @@ def logit_margin(logits: Array, index: Array, axis: int) -> Array:
     log_total = jnp.where(alone, -jnp.inf, jnp.log(jnp.where(alone, 1.0, total)))
     own = jnp.sum(jnp.where(chosen, logits, 0.0), axis)
     return ((own - largest) - log_total) * nan_unless((index >= 0) & (index < logits.shape[axis]))
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
+def soft_cross_entropy(logits: Array, target: Array, axis: int) -> Array:
+    """-sum_i y_i log softmax(x)_i: sum_i y_i log sum_j exp(x_j - x_k) - sum_i y_i (x_i - x_k), with x_k the largest."""
+    shifted, _, _, excess = _partition(logits, axis)
+    return jnp.sum(target, axis) * jnp.log1p(jnp.squeeze(excess, axis)) - jnp.sum(weigh(target, shifted), axis)
+
+
+def _soft_cross_entropy_jvp(axis: int, primals: Any, tangents: Any) -> tuple[Array, Array]:
+    logits, target = primals
+    shifted, relative, total, excess = _partition(logits, axis)
+    labels = jnp.sum(target, axis, keepdims=True)
+    value = jnp.squeeze(labels * jnp.log1p(excess), axis) - jnp.sum(weigh(target, shifted), axis)
+    tangent = jnp.zeros_like(value)
+    if not isinstance(tangents[0], SymbolicZero):
+        # p - y; next to 1 from 1 - p, where 1 - exp(0) is for the second derivative.
+        likeliest = (labels - target) - labels * ((excess + (1 - relative)) / total)
+        slope = jnp.where(relative == 1, likeliest, labels * (relative / total) - target)
+        tangent += jnp.sum(slope * tangents[0], axis)
+    if not isinstance(tangents[1], SymbolicZero):
+        surprisal = jnp.log1p(excess) - shifted
+        silent = (target == 0) & ~jnp.isfinite(surprisal)
+        tangent += jnp.sum(jnp.where(silent, 0.0, surprisal) * tangents[1], axis)
+    return value, tangent
+
+
+soft_cross_entropy.defjvp(_soft_cross_entropy_jvp, symbolic_zeros=True)
+
+
+def _partition(logits: Array, axis: int) -> tuple[Array, Array, Array, Array]:
+    """x_i - x_k, with x_k the largest, and its exponential; the sum of these, and this less 1, with its own digits."""
+    shifted = logits - jax.lax.stop_gradient(logits.max(axis, keepdims=True))
+    shifted = jnp.where(shifted > 0, 0.0, shifted)  # XLA may compute a logit twice, and round it in two ways.
+    relative = jnp.exp(shifted)
+    total = relative.sum(axis, keepdims=True)
+    others = jnp.sum(relative - jnp.floor(relative), axis, keepdims=True)
+    return shifted, relative, total, jnp.maximum(others + (jnp.round(total - others) - 1), 0.0)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))

@@ -13,15 +13,16 @@ from jaxloss._eager import compiled_when_eager
 from jaxloss._numerics import (
     bce_of_logits,
     bce_slope,
+    entry,
     expand,
     fill_hidden,
     log_softmax,
     logit_margin,
     nan_unless,
     negative_log_softmax,
-    one_hot,
     power,
     quotient,
+    soft_cross_entropy,
     softplus,
     take_class,
     weigh,
@@ -145,11 +146,7 @@ def nll_loss(
     pred, target, axis, keep = class_scores(contract, pred, target, axis, ignore_index, where, _ONE_HOT)
     contract.check_log_probabilities(_LOG_PROBABILITIES, pred=pred)
 
-    index = jnp.expand_dims(target, axis)
-    valid = (index >= 0) & (index < pred.shape[axis])
-    # An index out of range takes every class, so that its NaN reaches all of their gradients.
-    taken = one_hot(target, pred.shape[axis], axis) | ~valid
-    values = jnp.sum(jnp.where(taken, -pred * nan_unless(valid), 0.0), axis)
+    values = -entry(pred, target, axis)
     if weight is None:
         return reduce(values, keep)
     weights = take_class(contract.one_per_class(pred.shape[axis], pred.dtype, weight=weight), target)
@@ -217,7 +214,7 @@ def soft_target_cross_entropy(
     if weight is not None:
         weight = contract.one_per_class(pred.shape[axis], pred.dtype, weight=weight)
         target = target * _along(axis, weight, pred.ndim)
-    return reduce(jnp.sum(weigh(target, -log_softmax(pred, axis)), axis), keep)
+    return reduce(soft_cross_entropy(pred, target, axis), keep)
 
 
 @compiled_when_eager

@@ -1,5 +1,7 @@
 """What a refusal says, and what it leaves behind."""
 
+import re
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -63,8 +65,10 @@ def test_value_contracts_leave_no_trace_in_compiled_code():
             return jaxloss.cross_entropy(pred, target)
 
     texts = [jax.jit(f).lower(logits, labels).compile().as_text() for f in (jaxloss.cross_entropy, unchecked)]
+    # But for the numbers in names, which count what was there before XLA simplified it.
     instructions = [
-        [line.split(", metadata=")[0] for line in str(text).splitlines() if " = " in line] for text in texts
+        [re.sub(r"\.\d+\b", "", line.split(", metadata=")[0]) for line in str(text).splitlines() if " = " in line]
+        for text in texts
     ]
     assert len(instructions[0]) > 10
     assert instructions[0] == instructions[1]
