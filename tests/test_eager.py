@@ -8,6 +8,7 @@ from jax.core import Tracer
 
 import jaxloss
 from jaxloss import classification
+from tests.cases import TABLE
 
 LOGITS = jax.random.normal(jax.random.key(0), (7, 13))
 LABELS = jnp.arange(7)
@@ -24,6 +25,10 @@ def traces(monkeypatch):
 
     monkeypatch.setattr(classification, "index_losses", counted)
     return runs
+
+
+def test_every_loss_is_compiled_when_eager():
+    assert all(hasattr(row.loss, "__wrapped__") for row in TABLE)
 
 
 @pytest.mark.parametrize(
