@@ -146,7 +146,7 @@ def nll_loss(
     pred, target, axis, keep = class_scores(contract, pred, target, axis, ignore_index, where, _ONE_HOT)
     contract.check_log_probabilities(_LOG_PROBABILITIES, pred=pred)
 
-    values = -entry(pred, target, axis)
+    values = 0.0 - entry(pred, target, axis)  # 0, not -0
     if weight is None:
         return reduce(values, keep)
     weights = take_class(contract.one_per_class(pred.shape[axis], pred.dtype, weight=weight), target)
