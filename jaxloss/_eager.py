@@ -9,11 +9,10 @@ import numpy as np
 from jax import Array
 from jax.core import Tracer
 
-from jaxloss import reductions
+from jaxloss.reductions import NAMED
 
 P = ParamSpec("P")
 R = TypeVar("R")
-REDUCTIONS = (reductions.mean, reductions.sum, reductions.none, reductions.batchmean)
 
 
 def compiled_when_eager(loss: Callable[P, R]) -> Callable[P, R]:
@@ -48,4 +47,4 @@ def _is_concrete(value: Any) -> bool:
 def _is_static(value: Any) -> bool:
     if isinstance(value, tuple):
         return all(map(_is_static, value))
-    return value is None or isinstance(value, bool | int | float | str) or value in REDUCTIONS
+    return value is None or isinstance(value, bool | int | float | str) or value in NAMED.values()

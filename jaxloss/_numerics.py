@@ -62,10 +62,15 @@ def one_hot(index: Array, classes: int, axis: int) -> Array:
     return jax.lax.broadcasted_iota(index.dtype, shape, axis) == index
 
 
+def is_class(index: Array, classes: int) -> Array:
+    """Whether an index names a class."""
+    return (index >= 0) & (index < classes)
+
+
 def take_class(per_class: Array, index: Array) -> Array:
     """per_class[index], without a gather, which an explicitly sharded index would refuse; NaN out of range."""
     chosen = one_hot(index, per_class.shape[0], -1)
-    return jnp.sum(jnp.where(chosen, per_class, 0.0), -1) * nan_unless((index >= 0) & (index < per_class.shape[0]))
+    return jnp.sum(jnp.where(chosen, per_class, 0.0), -1) * nan_unless(is_class(index, per_class.shape[0]))
 
 
 def weigh(weight: ArrayLike, value: Array) -> Array:
@@ -167,19 +172,19 @@ def _margin_and_others(logits: Array, index: Array, axis: int) -> tuple[Array, A
     own = jnp.expand_dims(_entry(logits, index, axis), axis)
     own = jnp.where(own == jnp.inf, 0.0, own - largest)
     margin = jnp.squeeze(own - jnp.where(alone, -jnp.inf, jnp.log(total)), axis)
-    return margin * nan_unless((index >= 0) & (index < logits.shape[axis])), others, total
+    return margin * nan_unless(is_class(index, logits.shape[axis])), others, total
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
 def entry(values: Array, index: Array, axis: int) -> Array:
     """The entry of each row at `index`; out of range it is NaN, and so is the slope of the whole row."""
-    return _entry(values, index, axis) * nan_unless((index >= 0) & (index < values.shape[axis]))
+    return _entry(values, index, axis) * nan_unless(is_class(index, values.shape[axis]))
 
 
 @entry.defjvp
 def _entry_jvp(axis, primals, tangents):
     values, index = primals
-    valid = jnp.expand_dims((index >= 0) & (index < values.shape[axis]), axis)
+    valid = jnp.expand_dims(is_class(index, values.shape[axis]), axis)
     slope = jnp.where(one_hot(index, values.shape[axis], axis) | ~valid, nan_unless(valid), 0.0)
     return entry(values, index, axis), jnp.sum(slope.astype(values.dtype) * tangents[0], axis)
 
@@ -225,7 +230,7 @@ def logit_margin(logits: Array, index: Array, axis: int) -> Array:
     alone = total == 0
     log_total = jnp.where(alone, -jnp.inf, jnp.log(jnp.where(alone, 1.0, total)))
     own = jnp.sum(jnp.where(chosen, logits, 0.0), axis)
-    return ((own - largest) - log_total) * nan_unless((index >= 0) & (index < logits.shape[axis]))
+    return ((own - largest) - log_total) * nan_unless(is_class(index, logits.shape[axis]))
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
@@ -239,7 +244,7 @@ def _soft_cross_entropy_jvp(axis: int, primals: Any, tangents: Any) -> tuple[Arr
     logits, target = primals
     shifted, relative, total, excess = _partition(logits, axis)
     labels = jnp.sum(target, axis, keepdims=True)
-    value = jnp.squeeze(labels * jnp.log1p(excess), axis) - jnp.sum(weigh(target, shifted), axis)
+    value = soft_cross_entropy(logits, target, axis)
     tangent = jnp.zeros_like(value)
     if not isinstance(tangents[0], SymbolicZero):
         # p - y; next to 1 from 1 - p, where 1 - exp(0) is for the second derivative.
@@ -287,8 +292,7 @@ def _log_softmax_jvp(axis, primals, tangents):
 
 def mark_largest(logits: Array, axis: int) -> Array:
     """Booleans, True at a largest one, by its place: XLA may compute a logit twice and round it in two ways."""
-    place = jnp.argmax(logits, axis, keepdims=True)
-    return jax.lax.broadcasted_iota(place.dtype, logits.shape, axis % logits.ndim) == place
+    return one_hot(jnp.argmax(logits, axis), logits.shape[axis], axis)
 
 
 def nan_unless(holds: Array) -> Array:

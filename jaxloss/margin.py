@@ -9,7 +9,17 @@ from jaxtyping import ArrayLike, Bool, Float, Int
 
 from jaxloss._contracts import Contract
 from jaxloss._eager import compiled_when_eager
-from jaxloss._numerics import bce_of_logits, expand, fill_hidden, nan_unless, one_hot, softplus, take_class, weigh
+from jaxloss._numerics import (
+    bce_of_logits,
+    expand,
+    fill_hidden,
+    is_class,
+    nan_unless,
+    one_hot,
+    softplus,
+    take_class,
+    weigh,
+)
 from jaxloss.classification import class_scores
 from jaxloss.reductions import Reduction, resolve
 
@@ -290,7 +300,7 @@ def multi_margin_loss(
 
     # A hinge that is closed stops a gradient, NaN too: the scores are spoilt before it.
     classes = pred.shape[axis]
-    pred = pred * jnp.expand_dims(nan_unless((target >= 0) & (target < classes)), axis)
+    pred = pred * jnp.expand_dims(nan_unless(is_class(target, classes)), axis)
     chosen = one_hot(target, classes, axis)
     own = jnp.sum(jnp.where(chosen, pred, 0.0), axis, keepdims=True)
     above = jnp.where(chosen, 0.0, pred) - own
@@ -355,7 +365,7 @@ def multilabel_margin_loss(
     contract.check_labels(jnp.where(listed, target, 0), classes, "Pad with -1.")
 
     # A hinge that is closed stops a gradient, NaN too: the scores are spoilt before it.
-    valid = nan_unless(jnp.all(~listed | ((target >= 0) & (target < classes)), -1))
+    valid = nan_unless(jnp.all(~listed | is_class(target, classes), -1))
     pred = pred * jnp.expand_dims(valid, -1)
     return reduce(_label_hinges(pred, jnp.where(listed, target, -1)) / classes * valid, where)
 

@@ -106,7 +106,7 @@ def batchmean(
     return divide(sum(values, weights, axis_name=axis_name), _over_mesh(count, axis_name))
 
 
-_NAMED: dict[str, Callable[..., Array]] = {"mean": mean, "sum": sum, "none": none, "batchmean": batchmean}
+NAMED: dict[str, Callable[..., Array]] = {"mean": mean, "sum": sum, "none": none, "batchmean": batchmean}
 
 
 def resolve(
@@ -114,7 +114,7 @@ def resolve(
 ) -> Callable[..., Array]:
     """How a name becomes a reduction; a callable always gets weights, and 0 for what they hide."""
     if isinstance(reduction, str) and reduction in names:
-        return _NAMED[reduction]
+        return NAMED[reduction]
     if not callable(reduction):
         raise ValueError(f"{function}: `reduction` must be one of {', '.join(names)} or a callable, got {reduction!r}.")
 

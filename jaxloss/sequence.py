@@ -10,7 +10,7 @@ from jaxtyping import ArrayLike, Bool, Float, Int
 
 from jaxloss._contracts import Contract
 from jaxloss._eager import compiled_when_eager
-from jaxloss._numerics import fill_hidden, log_softmax, mark_largest, nan_unless, one_hot
+from jaxloss._numerics import fill_hidden, is_class, log_softmax, mark_largest, nan_unless, one_hot
 from jaxloss.reductions import Reduction, is_mean, resolve
 
 
@@ -87,7 +87,7 @@ def ctc_loss(
     values = _negative_log_likelihood(pred, target, frames, target_lengths, blank)
     if zero_infinity:
         values = jnp.where(values == jnp.inf, 0.0, values)
-    valid = (target >= 0) & (target < pred.shape[-1]) & (target != blank)
+    valid = is_class(target, pred.shape[-1]) & (target != blank)
     in_range = (input_lengths >= 0) & (input_lengths <= time) & (target_lengths >= 0) & (target_lengths <= labels)
     values = values * nan_unless(valid.all(-1) & in_range)
     if is_mean(reduction):
