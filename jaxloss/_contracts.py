@@ -42,6 +42,15 @@ def _require(problem: str, assertion: Callable[..., None], *args: Any) -> None:
         raise AssertionError(problem) from None
 
 
+def asserting() -> bool:
+    """Whether chex asserts; `chex.disable_asserts` stops it."""
+    try:
+        chex.assert_scalar(None)
+    except AssertionError:
+        return True
+    return False
+
+
 class Contract:
     """The contract of one loss function: each method checks a part of it and returns what the formula may use."""
 

@@ -9,6 +9,7 @@ import numpy as np
 from jax import Array
 from jax.core import Tracer
 
+from jaxloss._contracts import asserting
 from jaxloss.reductions import NAMED
 
 P = ParamSpec("P")
@@ -23,7 +24,8 @@ def compiled_when_eager(loss: Callable[P, R]) -> Callable[P, R]:
     """
 
     @functools.lru_cache(maxsize=1024, typed=True)
-    def program(**static: Any) -> Callable[..., R]:
+    def program(asserting: bool, **static: Any) -> Callable[..., R]:
+        # What was compiled while chex did not assert must not answer when it does.
         return jax.jit(functools.partial(loss, **static))
 
     @functools.wraps(loss)
@@ -31,7 +33,7 @@ def compiled_when_eager(loss: Callable[P, R]) -> Callable[P, R]:
         arrays = {name: value for name, value in options.items() if isinstance(value, Array | np.ndarray)}
         static = {name: value for name, value in options.items() if name not in arrays}
         if all(map(_is_concrete, (*args, *arrays.values()))) and all(map(_is_static, static.values())):
-            return program(**static)(*args, **arrays)
+            return program(asserting(), **static)(*args, **arrays)
         return loss(*args, **options)
 
     return call

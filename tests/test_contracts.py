@@ -54,6 +54,8 @@ def test_chex_can_switch_the_assertions_off():
         assert jaxloss.mse_loss(jnp.ones((2, 1)), jnp.zeros(2)).shape == ()
     finally:
         chex.enable_asserts()
+    with pytest.raises(AssertionError, match="mse_loss: `target` must be floating, of shape"):
+        jaxloss.mse_loss(jnp.ones((2, 1)), jnp.zeros(2))
 
 
 def test_value_contracts_leave_no_trace_in_compiled_code():
