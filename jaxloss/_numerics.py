@@ -19,11 +19,7 @@ def with_slopes(*slopes: Callable[..., ArrayLike] | None) -> Callable[[Callable[
     """
 
     def wrap(value: Callable[..., Array]) -> Callable[..., Array]:
-        @jax.custom_jvp
-        def function(*args: Any) -> Array:
-            result = value(*args)
-            # A select last: else XLA on CPU gives the tail of it to a reduction and stores what comes before.
-            return jnp.where(jnp.isnan(result), jnp.nan, result)
+        function = jax.custom_jvp(value)
 
         def jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
             # What value and slope had in common would be stored.
@@ -40,6 +36,15 @@ def with_slopes(*slopes: Callable[..., ArrayLike] | None) -> Callable[[Callable[
         return functools.wraps(value)(function)
 
     return wrap
+
+
+@jax.custom_jvp
+def in_one_piece(values: Array) -> Array:
+    """The values, by a select: else XLA on CPU gives their last part to a reduction and stores what comes before."""
+    return jnp.where(jnp.isnan(values), jnp.nan, values)
+
+
+in_one_piece.defjvp(lambda primals, tangents: (in_one_piece(*primals), *tangents))
 
 
 def fill_hidden(where: Array | None, value: ArrayLike, *arrays: Array) -> tuple[Array, ...]:
@@ -85,18 +90,38 @@ def softplus(x: Array) -> Array:
 
 
 def _tail(logits: Array) -> Array:
-    return jnp.log1p(jnp.exp(-jnp.abs(logits)))
+    return jnp.log1p(odds(logits))
+
+
+def odds(logits: Array) -> Array:
+    """exp(-|x|): of the less likely side."""
+    return jnp.exp(-_size(logits))
+
+
+def penalty(logits: Array, target: Array) -> Array:
+    """|x| as far as the target is on the less likely side, which an infinite logit on the right side is not."""
+    return weigh(wrong_side(logits, target), _size(logits))
+
+
+def wrong_side(logits: Array, target: Array) -> Array:
+    return jnp.where(logits > 0, 1 - target, target)
+
+
+def _size(logits: Array) -> Array:
+    """|x|. The derivative of the absolute value at 0 would be 0."""
+    return jnp.where(logits > 0, logits, -logits)
 
 
 def bce_slope(logits: Array, target: Array, positive: ArrayLike = 1.0) -> Array:
-    """sigmoid(x) - y, where neither side is lost next to 1."""
-    return (1 - target) * jax.nn.sigmoid(logits) - positive * target * jax.nn.sigmoid(-logits)
+    """(1 - y) sigmoid(x) - p y sigmoid(-x), where neither side is lost next to 1."""
+    up, down, less = 1 - target, positive * target, odds(logits)
+    return jnp.where(logits > 0, up - less * down, less * up - down) / (1 + less)
 
 
 @with_slopes(bce_slope, lambda logits, target: -logits)
 def bce_of_logits(logits: Array, target: Array) -> Array:
     """-(y log sigmoid(x) + (1 - y) log(1 - sigmoid(x))); an infinite logit on the right side costs 0."""
-    return weigh(jnp.where(logits > 0, 1 - target, target), jnp.abs(logits)) + _tail(logits)
+    return penalty(logits, target) + _tail(logits)
 
 
 @with_slopes(
@@ -143,23 +168,27 @@ def _power_jvp(primals, tangents):
     return result, result * (exponent * log_base_dot + finite_log * exponent_dot)
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
 def negative_log_softmax(logits: Array, index: Array, axis: int) -> Array:
-    """-log softmax(x)_y as log(1 + exp(-z)), z = x_y - log sum_{j != y} exp(x_j); NaN for an index out of range.
+    """-log softmax(x)_y as log(1 + exp(-z)), z the margin of class y; NaN for an index out of range."""
+    return softplus(-logit_margin(logits, index, axis))
 
-    Neither p_y nor 1 - p_y is formed by a subtraction, so both keep their digits. One exponential an element, which the
-    slope turns into the gradient in the place where it stands.
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
+def logit_margin(logits: Array, index: Array, axis: int) -> Array:
+    """z = x_y - log sum_{j != y} exp(x_j): the logit of class y against all others, log p_y = log sigmoid(z).
+
+    Neither p_y nor 1 - p_y is formed by a subtraction, so both keep their digits. An index out of range is NaN. One
+    exponential an element, which the slope turns into the gradient in the place where it stands.
     """
-    return softplus(-_margin_and_others(logits, index, axis)[0])
+    return _margin_and_others(logits, index, axis)[0]
 
 
-@negative_log_softmax.defjvp
-def _negative_log_softmax_jvp(axis, primals, tangents):
+@logit_margin.defjvp
+def _logit_margin_jvp(axis, primals, tangents):
     logits, index = primals
     margin, others, total = _margin_and_others(logits, index, axis)
-    miss = jnp.expand_dims(jax.nn.sigmoid(-margin), axis)
-    slope = jnp.where(one_hot(index, logits.shape[axis], axis), -miss, others * (miss / total))
-    return softplus(-margin), jnp.sum(slope * tangents[0], axis)
+    slope = jnp.where(one_hot(index, logits.shape[axis], axis), 1.0, -quotient(others, total))
+    return margin, jnp.sum(slope * tangents[0], axis)
 
 
 def _margin_and_others(logits: Array, index: Array, axis: int) -> tuple[Array, Array, Array]:
@@ -169,7 +198,7 @@ def _margin_and_others(logits: Array, index: Array, axis: int) -> tuple[Array, A
     total = others.sum(axis, keepdims=True)
     alone = total == 0
     total = jnp.where(alone, 1.0, total)
-    own = jnp.expand_dims(_entry(logits, index, axis), axis)
+    own = jnp.expand_dims(unchecked_entry(logits, index, axis), axis)
     own = jnp.where(own == jnp.inf, 0.0, own - largest)
     margin = jnp.squeeze(own - jnp.where(alone, -jnp.inf, jnp.log(total)), axis)
     return margin * nan_unless(is_class(index, logits.shape[axis])), others, total
@@ -178,7 +207,7 @@ def _margin_and_others(logits: Array, index: Array, axis: int) -> tuple[Array, A
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
 def entry(values: Array, index: Array, axis: int) -> Array:
     """The entry of each row at `index`; out of range it is NaN, and so is the slope of the whole row."""
-    return _entry(values, index, axis) * nan_unless(is_class(index, values.shape[axis]))
+    return unchecked_entry(values, index, axis) * nan_unless(is_class(index, values.shape[axis]))
 
 
 @entry.defjvp
@@ -189,48 +218,33 @@ def _entry_jvp(axis, primals, tangents):
     return entry(values, index, axis), jnp.sum(slope.astype(values.dtype) * tangents[0], axis)
 
 
-def _entry(values: Array, index: Array, axis: int) -> Array:
+def unchecked_entry(values: Array, index: Array, axis: int) -> Array:
     """The entry of each row at `index`, and if that is out of range, any."""
     if _is_explicitly_sharded(values):
         return jnp.sum(jnp.where(one_hot(index, values.shape[axis], axis), values, 0.0), axis)
-    return jnp.squeeze(jnp.take_along_axis(values, jnp.expand_dims(index, axis), axis, mode="clip"), axis)
+    return _by_rows(lambda row, place: row.at[place].get(mode="clip"), values, index, axis, False)
 
 
 def _clear(values: Array, index: Array, axis: int) -> Array:
     """0 at the entry `index` of each row."""
     if _is_explicitly_sharded(values):
         return jnp.where(one_hot(index, values.shape[axis], axis), 0.0, values)
+    return _by_rows(lambda row, place: row.at[place].set(0.0), values, index, axis, True)
 
-    def clear(row: Array, place: Array) -> Array:
-        return row.at[place].set(0.0)
 
-    # By vmap, which leaves rows where a mesh has them.
+def _by_rows(
+    function: Callable[[Array, Array], Array], values: Array, index: Array, axis: int, keeps_axis: bool
+) -> Array:
+    """function(row, place) of all rows, by vmap, which leaves them where a mesh has them."""
     for batch_axis in reversed(range(index.ndim)):
         position = int(batch_axis >= axis % values.ndim)
-        clear = jax.vmap(clear, (position, 0), position)
-    return clear(values, index)
+        function = jax.vmap(function, (position, 0), position if keeps_axis else 0)
+    return function(values, index)
 
 
 def _is_explicitly_sharded(array: Array) -> bool:
     """There a gather and a scatter may have no sharding that JAX could tell; masks do, in more time."""
     return any(axis is not None for axis in jax.typeof(array).sharding.spec)
-
-
-def logit_margin(logits: Array, index: Array, axis: int) -> Array:
-    """z = x_y - log sum_{j != y} exp(x_j): the logit of class y against all others, log p_y = log sigmoid(z).
-
-    Neither p_y nor 1 - p_y is formed by a subtraction, so both keep their digits. An index out of range is NaN, in
-    value and in gradient.
-    """
-    chosen = one_hot(index, logits.shape[axis], axis)
-    others = jnp.where(chosen, -jnp.inf, logits)
-    largest = jax.lax.stop_gradient(others.max(axis))
-    largest = jnp.where(largest == -jnp.inf, 0.0, largest)
-    total = jnp.sum(jnp.exp(others - jnp.expand_dims(largest, axis)), axis)
-    alone = total == 0
-    log_total = jnp.where(alone, -jnp.inf, jnp.log(jnp.where(alone, 1.0, total)))
-    own = jnp.sum(jnp.where(chosen, logits, 0.0), axis)
-    return ((own - largest) - log_total) * nan_unless(is_class(index, logits.shape[axis]))
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))

@@ -20,6 +20,8 @@ from jaxloss._numerics import (
     logit_margin,
     nan_unless,
     negative_log_softmax,
+    odds,
+    penalty,
     power,
     quotient,
     soft_cross_entropy,
@@ -28,6 +30,7 @@ from jaxloss._numerics import (
     weigh,
     weighted_bce_of_logits,
     with_slopes,
+    wrong_side,
 )
 from jaxloss.reductions import Reduction, reduce_weighted, resolve
 
@@ -607,15 +610,14 @@ def _bernoulli_variance(p: Array) -> Array:
     return jnp.maximum(p * (1 - p), 1e-12) * nan_unless((p >= 0) & (p <= 1))
 
 
-def _focal(miss: Callable[..., Array], steepness: Callable[..., Array]) -> Callable[..., Array]:
-    """(y a + (1 - y) b) (1 - p_t)^gamma bce, from 1 - p_t and from bce times the slope of log(1 - p_t)."""
+def _focal(miss: Callable[..., Array], unmodulated_slope: Callable[..., Array]) -> Callable[..., Array]:
+    """(y a + (1 - y) b) m^gamma bce, from m = 1 - p_t and from gamma bce m' / m + bce'."""
 
     def balance(target: Array, positive: Any, negative: Any) -> Array:
         return positive * target + negative * (1 - target)
 
     def slope(pred: Array, target: Array, gamma: ArrayLike, *alpha: ArrayLike) -> Array:
-        steep = gamma * steepness(pred, target) + bce_slope(pred, target)
-        return balance(target, *alpha) * modulation(pred, target, gamma) * steep
+        return balance(target, *alpha) * modulation(pred, target, gamma) * unmodulated_slope(pred, target, gamma)
 
     def slope_of_gamma(pred: Array, target: Array, gamma: ArrayLike, *alpha: ArrayLike) -> Array:
         return weigh(focal(pred, target, gamma, *alpha), log_miss(pred, target))
@@ -646,28 +648,37 @@ def _focal(miss: Callable[..., Array], steepness: Callable[..., Array]) -> Calla
 
 
 def _miss_of_bce(pred: Array, target: Array) -> Array:
-    return -jnp.expm1(-bce_of_logits(pred, target))
+    """1 - exp(-bce)"""
+    less = odds(pred)
+    return (less - jnp.expm1(-penalty(pred, target))) / (1 + less)
 
 
-def _steepness_of_bce(pred: Array, target: Array) -> Array:
-    # Below an ulp the quotient is 1, and beyond 80 it is 0.
-    bce = jnp.clip(bce_of_logits(pred, target), float(jnp.finfo(pred.dtype).eps), 80.0)
-    return quotient(bce, jnp.expm1(bce)) * bce_slope(pred, target)
+def _slope_of_bce(pred: Array, target: Array, gamma: ArrayLike) -> Array:
+    """bce m' / m = bce bce' exp(-bce) / m, where bce / m is 1 below an ulp, and all is 0 beyond 80."""
+    less, fine = odds(pred), penalty(pred, target)
+    missed = less - jnp.expm1(-fine)
+    small = missed < float(jnp.finfo(pred.dtype).eps)
+    bce = jnp.minimum(bce_of_logits(pred, target), 80.0)
+    share = jnp.where(small, 1.0, quotient(bce * jnp.exp(-fine), jnp.where(small, 1.0, missed)))
+    return (share * gamma + 1) * bce_slope(pred, target)
 
 
 def _miss_of_sigmoid(pred: Array, target: Array) -> Array:
-    return target * jax.nn.sigmoid(-pred) + (1 - target) * jax.nn.sigmoid(pred)
+    wrong, less = wrong_side(pred, target), odds(pred)
+    return (wrong + (1 - wrong) * less) / (1 + less)
 
 
-def _steepness_of_sigmoid(pred: Array, target: Array) -> Array:
-    """The slope of log(y (1 - p) + (1 - y) p) is (1 - 2 y) p (1 - p) by that, -p if y = 1, 1 - p if y = 0."""
-    p, q, hard = jax.nn.sigmoid(pred), jax.nn.sigmoid(-pred), (target == 0) | (target == 1)
-    soft = quotient((1 - 2 * target) * p * q, jnp.where(hard, 1.0, _miss_of_sigmoid(pred, target)))
-    return weigh(jnp.where(hard, jnp.where(target == 1, -p, q), soft), bce_of_logits(pred, target))
+def _slope_of_sigmoid(pred: Array, target: Array, gamma: ArrayLike) -> Array:
+    """m = y (1 - p) + (1 - y) p, so m' / m = (1 - 2 y) p (1 - p) / m, of which p or 1 - p cancels for y = 0 or 1."""
+    wrong, less = wrong_side(pred, target), odds(pred)
+    right = wrong == 0
+    share = jnp.where(right, 1.0, quotient(less, jnp.where(right, 1.0, wrong + (1 - wrong) * less)))
+    finite_bce = jnp.minimum(bce_of_logits(pred, target), float(jnp.finfo(pred.dtype).max))
+    return bce_slope(pred, target) + gamma * ((1 - 2 * target) * share / (1 + less) * finite_bce)
 
 
-_focal_of_bce = _focal(_miss_of_bce, _steepness_of_bce)
-_focal_of_sigmoid = _focal(_miss_of_sigmoid, _steepness_of_sigmoid)
+_focal_of_bce = _focal(_miss_of_bce, _slope_of_bce)
+_focal_of_sigmoid = _focal(_miss_of_sigmoid, _slope_of_sigmoid)
 
 
 def _factor(contract: Contract, pred: Array, where: Array | None, **options: Any) -> Array:

@@ -1,5 +1,7 @@
 """Margins: a score shall lie beyond a margin, on the right side of it, above another score."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,13 +13,16 @@ from jaxloss._contracts import Contract
 from jaxloss._eager import compiled_when_eager
 from jaxloss._numerics import (
     bce_of_logits,
+    entry,
     expand,
     fill_hidden,
+    in_one_piece,
     is_class,
     nan_unless,
     one_hot,
     softplus,
     take_class,
+    unchecked_entry,
     weigh,
 )
 from jaxloss.classification import class_scores
@@ -298,14 +303,8 @@ def multi_margin_loss(
     margin = contract.any_number(pred.dtype, margin=margin)
     p = contract.one_of((1, 2), p=p)
 
-    # A hinge that is closed stops a gradient, NaN too: the scores are spoilt before it.
     classes = pred.shape[axis]
-    pred = pred * jnp.expand_dims(nan_unless(is_class(target, classes)), axis)
-    chosen = one_hot(target, classes, axis)
-    own = jnp.sum(jnp.where(chosen, pred, 0.0), axis, keepdims=True)
-    above = jnp.where(chosen, 0.0, pred) - own
-    hinges = jnp.where(chosen, 0.0, jax.nn.relu(margin + above))
-    values = jnp.sum(hinges if p == 1 else jnp.square(hinges), axis) / classes
+    values = _class_hinges(pred, target, jnp.asarray(margin, pred.dtype), axis, p) / classes
     if weight is not None:
         values = weigh(take_class(contract.one_per_class(classes, pred.dtype, weight=weight), target), values)
     return reduce(values, where)
@@ -364,10 +363,9 @@ def multilabel_margin_loss(
     listed = place < jnp.min(jnp.where(target == -1, place, classes), -1, keepdims=True)
     contract.check_labels(jnp.where(listed, target, 0), classes, "Pad with -1.")
 
-    # A hinge that is closed stops a gradient, NaN too: the scores are spoilt before it.
+    hinges, _ = _label_hinges(pred, jnp.where(listed, target, -1))
     valid = nan_unless(jnp.all(~listed | is_class(target, classes), -1))
-    pred = pred * jnp.expand_dims(valid, -1)
-    return reduce(_label_hinges(pred, jnp.where(listed, target, -1)) / classes * valid, where)
+    return reduce(hinges / classes * valid, where)
 
 
 @compiled_when_eager
@@ -423,7 +421,7 @@ def multilabel_soft_margin_loss(
     values = bce_of_logits(pred, target)
     if weight is not None:
         values = weigh(contract.one_per_class(pred.shape[-1], pred.dtype, weight=weight), values)
-    return reduce(values.mean(-1), where)
+    return reduce(in_one_piece(values).mean(-1), where)
 
 
 def _signed(
@@ -439,20 +437,64 @@ def _signed(
     return fill_hidden(where, 0.0, *checked), target, where
 
 
-def _label_hinges(pred: Array, labels: Array) -> Array:
-    """sum_k sum_j max(0, 1 - x_k + x_j) over the listed labels k and the classes j that are not listed; -1 is none."""
-    # One place of the lists at a time: all pairs of classes at once would take the square of their memory.
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3, 4))
+def _class_hinges(pred: Array, index: Array, margin: Array, axis: int, p: int) -> Array:
+    """sum_{j != y} max(0, margin - x_y + x_j)^p"""
+    hinges = jax.nn.relu(_excess(pred, index, margin, axis))
+    return jnp.sum(in_one_piece(hinges**p), axis)
+
+
+@_class_hinges.defjvp
+def _class_hinges_jvp(axis: int, p: int, primals: Any, tangents: Any) -> tuple[Array, Array]:
+    (pred, index, margin), (pred_dot, _, margin_dot) = primals, tangents
+    excess = _excess(pred, index, margin, axis)
+    slopes = (excess > 0).astype(excess.dtype) if p == 1 else p * jax.nn.relu(excess)
+    slopes = jnp.where(jnp.isnan(excess), excess, slopes)  # A closed hinge would stop NaN.
+    own_dot = jnp.expand_dims(unchecked_entry(pred_dot, index, axis), axis)
+    value = _class_hinges(pred, index, margin, axis, p)
+    return value, jnp.sum(slopes * (pred_dot - own_dot + margin_dot), axis)
+
+
+def _excess(pred: Array, index: Array, margin: Array, axis: int) -> Array:
+    """margin - x_y + x_j, and below 0 for x_y itself."""
+    own = jnp.expand_dims(entry(pred, index, axis), axis)
+    return jnp.where(one_hot(index, pred.shape[axis], axis), -1.0, margin + (pred - own))
+
+
+@jax.custom_jvp
+def _label_hinges(pred: Array, labels: Array) -> tuple[Array, Array]:
+    """sum_k sum_j max(0, 1 - x_k + x_j) over the listed labels k and the classes j that are not listed; and its slopes.
+
+    -1 is no label. One place of the lists at a time, as far as there are labels: all pairs of classes at once would
+    take the square of their memory.
+    """
     places, classes = jnp.moveaxis(labels, -1, 0), jnp.arange(pred.shape[-1], dtype=labels.dtype)
-    none_yet = labels < -1  # Made of the data, so that it varies over a mesh as the data does.
-    listed, _ = jax.lax.scan(lambda seen, label: (seen | (label[..., None] == classes), None), none_yet, places)
+    nowhere = labels < -1  # Made of the data, so that it varies over a mesh as the data does.
 
-    @jax.checkpoint
-    def add_place(total: Array, label: Array) -> tuple[Array, None]:
-        own = jnp.sum(jnp.where(label[..., None] == classes, pred, 0.0), -1, keepdims=True)
-        closed = listed | (label < 0)[..., None]
-        return total + jnp.sum(jax.nn.relu(jnp.where(closed, 0.0, 1 + (pred - own))), -1), None
+    def at_labels(add: Callable[..., Any], start: Any) -> Any:
+        def step(sums: Any, label: Array) -> tuple[Any, None]:
+            return jax.lax.cond(jnp.any(label >= 0), add, lambda sums, label: sums, sums, label[..., None]), None
 
-    return jax.lax.scan(add_place, none_yet[..., 0].astype(pred.dtype), places)[0]
+        return jax.lax.scan(step, start, places)[0]
+
+    listed = at_labels(lambda seen, label: seen | (label == classes), nowhere)
+
+    def add_hinges(sums: tuple[Array, Array], label: Array) -> tuple[Array, Array]:
+        total, slopes = sums
+        own = jnp.sum(jnp.where(label == classes, pred, 0.0), -1, keepdims=True)
+        hinges = jax.nn.relu(jnp.where(listed | (label < 0), 0.0, 1 + (pred - own)))
+        opened = (hinges > 0).astype(pred.dtype)
+        moved = jnp.where(label == classes, -opened.sum(-1, keepdims=True), opened)
+        return total + hinges.sum(-1), slopes + moved
+
+    zeros = nowhere.astype(pred.dtype)
+    return at_labels(add_hinges, (zeros[..., 0], zeros))
+
+
+@_label_hinges.defjvp
+def _label_hinges_jvp(primals, tangents):
+    total, slopes = _label_hinges(*primals)
+    return (total, slopes), (jnp.sum(slopes * tangents[0], -1), jnp.zeros_like(slopes))
 
 
 def _positive_part(value: Array) -> Array:

@@ -17,7 +17,7 @@ from jax import Array
 from jaxtyping import ArrayLike, Bool, Float
 
 from jaxloss._contracts import Contract
-from jaxloss._numerics import divide, weigh
+from jaxloss._numerics import divide, in_one_piece, weigh
 
 AxisName = Hashable | Sequence[Hashable]
 Reduction = str | Callable[..., Array]
@@ -60,7 +60,7 @@ def sum(  # noqa: A001 the public name is the reduction's
     >>> sum(jnp.array([1.0, jnp.nan, 3.0]), jnp.array([True, False, True]))
     Array(4., dtype=float32)
     """
-    return _over_mesh(jnp.sum(none(values, weights)), axis_name)
+    return _over_mesh(jnp.sum(in_one_piece(none(values, weights))), axis_name)
 
 
 def mean(

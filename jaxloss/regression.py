@@ -381,7 +381,7 @@ def poisson_nll_loss(
     contract.check_nonnegative(target=target)
 
     if log_input:
-        rate, log_rate = jnp.exp(pred), pred
+        rate, log_rate = _exp(pred), pred
     else:
         contract.check_nonnegative("For log-rates use log_input=True.", pred=pred)
         rate, log_rate = pred, jnp.log(jnp.where((target == 0) & (pred + eps == 0), 1.0, pred + eps))
@@ -391,6 +391,11 @@ def poisson_nll_loss(
         likelihood = rate + many * (jnp.log(many) - 1 - log_rate) + 0.5 * jnp.log(2 * math.pi * many)
         values = jnp.where(target > 1, likelihood, values)
     return reduce(values, where)
+
+
+@with_slopes(jnp.exp)
+def _exp(value: Array) -> Array:
+    return jnp.exp(value)
 
 
 def _error(contract: Contract, pred: Any, target: Any, where: Any) -> tuple[Array, Array | None]:

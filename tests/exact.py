@@ -11,7 +11,7 @@ from typing import Any
 import mpmath
 import numpy as np
 
-EXACT = mpmath.MPContext()
+EXACT: Any = mpmath.MPContext()
 # A difference of squares of numbers up to 2^128, to the last place of a float32, by the step.
 EXACT.prec = 800
 # An infinity stands for the limit, and a step far below the smallest subnormal sees no curvature.
