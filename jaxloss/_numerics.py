@@ -103,6 +103,12 @@ def penalty(logits: Array, target: Array) -> Array:
     return weigh(wrong_side(logits, target), _size(logits))
 
 
+def miss(logits: Array, target: Array) -> Array:
+    """y (1 - sigmoid(x)) + (1 - y) sigmoid(x), of which neither part is lost next to 1."""
+    wrong, less = wrong_side(logits, target), odds(logits)
+    return (wrong + (1 - wrong) * less) * (1 / (1 + less))
+
+
 def wrong_side(logits: Array, target: Array) -> Array:
     return jnp.where(logits > 0, 1 - target, target)
 

@@ -18,6 +18,7 @@ from jaxloss._numerics import (
     fill_hidden,
     log_softmax,
     logit_margin,
+    miss,
     nan_unless,
     negative_log_softmax,
     odds,
@@ -663,11 +664,6 @@ def _slope_of_bce(pred: Array, target: Array, gamma: ArrayLike) -> Array:
     return (share * gamma + 1) * bce_slope(pred, target)
 
 
-def _miss_of_sigmoid(pred: Array, target: Array) -> Array:
-    wrong, less = wrong_side(pred, target), odds(pred)
-    return (wrong + (1 - wrong) * less) / (1 + less)
-
-
 def _slope_of_sigmoid(pred: Array, target: Array, gamma: ArrayLike) -> Array:
     """m = y (1 - p) + (1 - y) p, so m' / m = (1 - 2 y) p (1 - p) / m, of which p or 1 - p cancels for y = 0 or 1."""
     wrong, less = wrong_side(pred, target), odds(pred)
@@ -678,7 +674,7 @@ def _slope_of_sigmoid(pred: Array, target: Array, gamma: ArrayLike) -> Array:
 
 
 _focal_of_bce = _focal(_miss_of_bce, _slope_of_bce)
-_focal_of_sigmoid = _focal(_miss_of_sigmoid, _slope_of_sigmoid)
+_focal_of_sigmoid = _focal(miss, _slope_of_sigmoid)
 
 
 def _factor(contract: Contract, pred: Array, where: Array | None, **options: Any) -> Array:

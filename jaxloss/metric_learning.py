@@ -10,7 +10,7 @@ from jaxtyping import ArrayLike, Bool, Float
 
 from jaxloss._contracts import Contract
 from jaxloss._eager import compiled_when_eager
-from jaxloss._numerics import expand, fill_hidden, nan_unless, norm
+from jaxloss._numerics import expand, fill_hidden, in_one_piece, nan_unless, norm
 from jaxloss.reductions import Reduction, resolve
 
 
@@ -206,11 +206,8 @@ def cosine_embedding_loss(
     (target,) = fill_hidden(where, 1.0, target)
     contract.check_signs("For labels 0 and 1: 2 * target - 1.", target=target)
 
-    unit1, rest1 = _unit(input1)
-    unit2, rest2 = _unit(input2)
-    # |unit|^2 + rest = 1, so this is 1 - unit1 . unit2.
-    apart = 0.5 * (jnp.square(unit1 - unit2).sum(-1) + (rest1 + rest2))
-    too_near = jax.nn.relu(jnp.sum(unit1 * unit2, -1) - margin)
+    apart, cosine = _compare(input1, input2)
+    too_near = jax.nn.relu(cosine - margin)
     return reduce(jnp.where(target == -1, too_near, apart) * nan_unless(jnp.abs(target) == 1), where)
 
 
@@ -223,10 +220,31 @@ def _triplet_hinge(
     return jax.nn.relu(margin + (to_positive - to_negative))
 
 
-def _unit(vectors: Array) -> tuple[Array, Array]:
-    """x / sqrt(|x|^2 + 1e-12), and what its square lacks to 1. Scaled, so that no square overflows."""
-    largest = jax.lax.stop_gradient(jnp.abs(vectors).max(-1, initial=1e-6))
+@jax.custom_jvp
+def _compare(x: Array, y: Array) -> tuple[Array, Array]:
+    """1 - cos and cos, the former by |unit|^2 + rest = 1."""
+    (unit_x, rest_x, *_), (unit_y, rest_y, *_) = _unit(x), _unit(y)
+    apart = 0.5 * (in_one_piece(jnp.square(unit_x - unit_y)).sum(-1) + (rest_x + rest_y))
+    return apart, in_one_piece(unit_x * unit_y).sum(-1)
+
+
+@_compare.defjvp
+def _compare_jvp(primals: Any, tangents: Any) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    """The slope of 1 - cos to x is (unit_x - unit_y - (1 - cos) unit_x) / |x|."""
+    (unit_x, _, length_x, scale_x), (unit_y, _, length_y, scale_y) = map(_unit, primals)
+    apart, cosine = _compare(*primals)
+    differ, part = unit_x - unit_y, apart[..., None]
+    of_x = (differ - part * unit_x) / length_x / scale_x
+    of_y = (-differ - part * unit_y) / length_y / scale_y
+    tangent = jnp.sum(of_x * tangents[0] + of_y * tangents[1], -1)
+    return (apart, cosine), (tangent, -tangent)
+
+
+def _unit(vectors: Array) -> tuple[Array, Array, Array, Array]:
+    """x / sqrt(|x|^2 + 1e-12), what its square lacks to 1, and the root, by a scale such that no square overflows."""
+    largest = jax.lax.stop_gradient(jnp.abs(vectors).max(-1, keepdims=True, initial=1e-6))
     scale = jnp.minimum(largest, 2.0**125)
-    scaled, rest = vectors / scale[..., None], jnp.square(1e-6 / scale)
-    total = jnp.square(scaled).sum(-1) + rest
-    return scaled * jax.lax.rsqrt(total)[..., None], rest / total
+    scaled, rest = vectors / scale, jnp.square(1e-6 / scale)
+    total = in_one_piece(jnp.square(scaled)).sum(-1, keepdims=True) + rest
+    length = jnp.sqrt(total)
+    return scaled / length, jnp.squeeze(rest / total, -1), length, scale

@@ -9,7 +9,7 @@ from jaxtyping import ArrayLike, Bool, Float
 
 from jaxloss._contracts import Contract
 from jaxloss._eager import compiled_when_eager
-from jaxloss._numerics import divide, fill_hidden, with_slopes
+from jaxloss._numerics import divide, fill_hidden, in_one_piece, miss, odds, with_slopes
 from jaxloss.reductions import Reduction, resolve
 
 
@@ -74,8 +74,8 @@ def dice_loss(
         contract.check_probabilities("For logits use from_logits=True.", pred=pred)
 
     differ, overlap = (_differ_of_logits, _overlap_of_logits) if from_logits else (_differ, jnp.multiply)
-    differ = jnp.sum(differ(pred, target), axes, where=where)
-    overlap = 2 * jnp.sum(overlap(pred, target), axes, where=where) + smooth
+    differ = jnp.sum(in_one_piece(differ(pred, target)), axes, where=where)
+    overlap = 2 * jnp.sum(in_one_piece(overlap(pred, target)), axes, where=where) + smooth
     return reduce(_dice(differ, overlap), None if where is None else jnp.any(where, axes))
 
 
@@ -85,20 +85,20 @@ def _differ(p: Array, target: Array) -> Array:
     return p * (1 - target) + (1 - p) * target
 
 
-@with_slopes(
-    lambda pred, target: (1 - 2 * target) * jax.nn.sigmoid(pred) * jax.nn.sigmoid(-pred),
-    lambda pred, target: -jnp.tanh(0.5 * pred),
-)
-def _differ_of_logits(pred: Array, target: Array) -> Array:
-    return jax.nn.sigmoid(pred) * (1 - target) + jax.nn.sigmoid(-pred) * target
+_differ_of_logits = with_slopes(
+    lambda pred, target: (1 - 2 * target) * _variance(pred), lambda pred, target: -jnp.tanh(0.5 * pred)
+)(miss)
 
 
-@with_slopes(
-    lambda pred, target: target * jax.nn.sigmoid(pred) * jax.nn.sigmoid(-pred),
-    lambda pred, target: jax.nn.sigmoid(pred),
-)
+@with_slopes(lambda pred, target: target * _variance(pred), lambda pred, target: jax.nn.sigmoid(pred))
 def _overlap_of_logits(pred: Array, target: Array) -> Array:
     return jax.nn.sigmoid(pred) * target
+
+
+def _variance(logits: Array) -> Array:
+    """p (1 - p)"""
+    less = odds(logits)
+    return less * jnp.square(1 / (1 + less))
 
 
 @with_slopes(
