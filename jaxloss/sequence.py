@@ -10,7 +10,7 @@ from jaxtyping import ArrayLike, Bool, Float, Int
 
 from jaxloss._contracts import Contract
 from jaxloss._eager import compiled_when_eager
-from jaxloss._numerics import fill_hidden, is_class, log_softmax, mark_largest, nan_unless, one_hot
+from jaxloss._numerics import fill_hidden, is_class, log1p_of_part, log_softmax, mark_largest, nan_unless, one_hot
 from jaxloss.reductions import Reduction, is_mean, resolve
 
 
@@ -229,12 +229,4 @@ def _log_add(a: Array, b: Array) -> Array:
     """log(exp(a) + exp(b)), also of -inf, and its derivatives too."""
     more, less = jnp.maximum(a, b), jnp.minimum(a, b)
     part = jnp.exp(less - jnp.where(more == -jnp.inf, 0.0, more))
-    return more + (_log1p(part) if part.dtype == jnp.float32 else jnp.log1p(part))
-
-
-def _log1p(part: Array) -> Array:
-    """log(1 + x) = 2 artanh(x / (2 + x)), for x in [0, 1] to float32's last place: most of the time goes here."""
-    ratio = part / (2 + part)
-    square = ratio * ratio
-    series = 2.00000001 + square * (0.66666322 + square * (0.40024595 + square * (0.27965158 + square * 0.28157778)))
-    return ratio * series
+    return more + log1p_of_part(part)
