@@ -28,7 +28,9 @@ def tiny(size: Size) -> Size:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--only", metavar="PATTERN", help="a regular expression that is searched for in the row's name")
+    parser.add_argument(
+        "--only", metavar="PATTERN", help="a regular expression, searched for in the rows' names, `eager` and `tracing`"
+    )
     parser.add_argument("--quick", action="store_true", help="tiny sizes and few rounds: proves that everything runs")
     parser.add_argument("--scale", type=int, default=1, help="times as many examples, to outgrow a GPU's caches")
     parser.add_argument("--device", choices=("cpu", "gpu", "tpu"), help="where to run; by default where JAX would")
@@ -54,11 +56,15 @@ def main() -> None:
         device = jax.devices(args.device)[0]
     except RuntimeError as error:
         sys.exit(f"benchmarks: {error}")
+
+    def chosen(name: str) -> bool:
+        return not args.only or re.search(args.only, name) is not None
+
     jobs = [
         (row, tiny(size) if args.quick else (size[0] * args.scale, *size[1:]), dtype)
         for row in TABLE
         for size in row.sizes[: 1 if args.quick else None]
-        if not args.only or re.search(args.only, label(row.name, size))
+        if chosen(label(row.name, size))
         for dtype in DTYPES
     ]
     if not jobs:
@@ -86,8 +92,9 @@ def main() -> None:
             report.write_json(args.output, run, results, report.bars(results, {}, {}))
             tqdm.write(report.text_line(report.cells(result, on_gpu), titles))
         eager, traced = {}, {}
-        if not args.only:
+        if chosen("eager"):
             eager = eager_calls(args.rounds, device.platform)
+        if chosen("tracing"):
             traced = {row.name: tracing(row, tiny(row.sizes[0])) for row in TABLE}
 
     found = report.bars(results, eager, traced)
