@@ -267,7 +267,9 @@ def _is_explicitly_sharded(array: Array) -> bool:
 def soft_cross_entropy(logits: Array, target: Array, axis: int) -> Array:
     """-sum_i y_i log softmax(x)_i: sum_i y_i log sum_j exp(x_j - x_k) - sum_i y_i (x_i - x_k), with x_k the largest."""
     shifted, _, _, excess = _partition(logits, axis)
-    return jnp.sum(target, axis) * jnp.log1p(jnp.squeeze(excess, axis)) - jnp.sum(weigh(target, shifted), axis)
+    return jnp.sum(target, axis) * jnp.log1p(jnp.squeeze(excess, axis)) - jnp.sum(
+        in_one_piece(weigh(target, shifted)), axis
+    )
 
 
 def _soft_cross_entropy_jvp(axis: int, primals: Any, tangents: Any) -> tuple[Array, Array]:
@@ -293,7 +295,7 @@ soft_cross_entropy.defjvp(_soft_cross_entropy_jvp, symbolic_zeros=True)
 
 def _partition(logits: Array, axis: int) -> tuple[Array, Array, Array, Array]:
     """x_i - x_k, with x_k the largest, and its exponential; the sum of these, and this less 1, with its own digits."""
-    shifted = logits - jax.lax.stop_gradient(logits.max(axis, keepdims=True))
+    shifted = logits - in_one_piece(jax.lax.stop_gradient(logits.max(axis, keepdims=True)))
     shifted = jnp.where(shifted > 0, 0.0, shifted)  # XLA may compute a logit twice, and round it in two ways.
     relative = jnp.exp(shifted)
     total = relative.sum(axis, keepdims=True)
