@@ -108,9 +108,9 @@ def odds(logits: Array) -> Array:
     return jnp.exp(-_size(logits))
 
 
-def penalty(logits: Array, target: Array) -> Array:
+def penalty(logits: Array, target: Array, positive: ArrayLike = 1.0) -> Array:
     """|x| as far as the target is on the less likely side, which an infinite logit on the right side is not."""
-    return weigh(wrong_side(logits, target), _size(logits))
+    return weigh(wrong_side(logits, target, positive), _size(logits))
 
 
 def miss(logits: Array, target: Array) -> Array:
@@ -119,8 +119,8 @@ def miss(logits: Array, target: Array) -> Array:
     return (wrong + (1 - wrong) * less) * (1 / (1 + less))
 
 
-def wrong_side(logits: Array, target: Array) -> Array:
-    return jnp.where(logits > 0, 1 - target, target)
+def wrong_side(logits: Array, target: Array, positive: ArrayLike = 1.0) -> Array:
+    return jnp.where(logits > 0, 1 - target, positive * target)
 
 
 def _size(logits: Array) -> Array:
@@ -147,8 +147,7 @@ def bce_of_logits(logits: Array, target: Array) -> Array:
 )
 def weighted_bce_of_logits(logits: Array, target: Array, positive: Array) -> Array:
     """-(p y log sigmoid(x) + (1 - y) log(1 - sigmoid(x)))"""
-    wrong = jnp.where(logits > 0, 1 - target, positive * target)
-    return weigh(wrong, jnp.abs(logits)) + (1 - target + positive * target) * _tail(logits)
+    return penalty(logits, target, positive) + (1 - target + positive * target) * _tail(logits)
 
 
 @with_slopes(lambda numerator, denominator: 1 / denominator, lambda *both: _slope_of_denominator(*both))
