@@ -62,8 +62,8 @@ def cross_entropy(
         p    = softmax(pred)
         loss = -(1 - e) w_y log p_y - e / classes sum_c w_c log p_c
 
-    The mean divides by the sum of the weights `w_y` that were used. Not for a model that ends in a softmax: `pred` are
-    logits. Log-probabilities are logits too.
+    The mean divides by the sum of the weights `w_y` that were used; where that is 0 it is 0, whatever the smoothing.
+    Not for a model that ends in a softmax: `pred` are logits. Log-probabilities are logits too.
 
     Args:
         pred: logits, floating.

@@ -48,7 +48,8 @@ class Case(NamedTuple):
             kept = np.broadcast_to(where, values.shape)
             examples = kept.reshape(len(kept), -1).any(1).sum() if kept.ndim else int(kept)
             return values.sum() / (examples or 1)
-        return values.sum() / (counts.sum() or 1)
+        # Where no weight is left, label smoothing may leave values: a mean over nothing is 0 all the same.
+        return values.sum() / counts.sum() if counts.sum() else np.zeros((), values.dtype)
 
     def oracle_gradient(self, arrays: Any, where: Any = True) -> list[np.ndarray]:
         """Of the default reduction, by central differences in extended precision: more digits than float64 has."""

@@ -131,6 +131,25 @@ def test_the_mean_divides_by_the_class_weights_used():
     np.testing.assert_allclose(jaxloss.cross_entropy(LOGITS, LABELS, weight=weight), expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_the_mean_over_labels_without_weight_is_zero(smoothing):
+    weight = jnp.array([0.0, 0.0, 7.0])
+
+    def losses(logits, reduction):
+        options = {"weight": weight, "label_smoothing": smoothing, "reduction": reduction}
+        return jnp.stack(
+            [
+                jaxloss.cross_entropy(logits, LABELS, **options),
+                jaxloss.linear_cross_entropy(logits, jnp.eye(3), LABELS, **options),
+            ]
+        )
+
+    np.testing.assert_array_equal(losses(LOGITS, "mean"), 0)
+    np.testing.assert_array_equal(jax.jacobian(losses)(LOGITS, "mean"), 0)
+    spread = -7 * jax.nn.log_softmax(LOGITS)[:, 2].sum() / 3
+    np.testing.assert_allclose(losses(LOGITS, "sum"), smoothing * spread, rtol=1e-6)
+
+
 def test_nll_of_log_softmax_is_cross_entropy():
     weight = jnp.array([1.0, 3.0, 7.0])
     for ignored in (None, 0):
