@@ -1,5 +1,6 @@
 """Classification: class indices, class probabilities and binary targets against logits."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,7 @@ from jaxloss._numerics import (
     entry,
     expand,
     fill_hidden,
+    is_class,
     log_softmax,
     logit_margin,
     miss,
@@ -213,7 +215,7 @@ def soft_target_cross_entropy(
     contract.check_not_softmax(pred, axis, keep)
     smoothing = contract.fraction(pred.dtype, label_smoothing=label_smoothing)
 
-    if not _all_zero(smoothing):
+    if not all_zero(smoothing):
         target = (1 - smoothing) * target + smoothing / pred.shape[axis]
     if weight is not None:
         weight = contract.one_per_class(pred.shape[axis], pred.dtype, weight=weight)
@@ -529,16 +531,51 @@ def index_losses(
     pred: Array, target: Array, axis: int, weight: Array | None, smoothing: ArrayLike, z_loss: ArrayLike = 0.0
 ) -> Array:
     """Unreduced; the weight of the label is in it where something is added that does not count with that weight."""
+
+    def spread() -> Array:
+        losses = -log_softmax(pred, axis)
+        return (losses if weight is None else weigh(_along(axis, weight, pred.ndim), losses)).mean(axis)
+
+    log_total = functools.partial(jax.nn.logsumexp, pred, axis)
     losses = negative_log_softmax(pred, target, axis)
-    if weight is not None and not _all_zero(smoothing, z_loss):
+    return _add_options(losses, spread, log_total, target, weight, smoothing, z_loss)
+
+
+def index_losses_of_sums(
+    sums: tuple[Array, Array, Array],
+    target: Array,
+    classes: int,
+    weight: Array | None,
+    smoothing: ArrayLike,
+    z_loss: ArrayLike,
+) -> Array:
+    """The same, from the logit of the label, log sum exp of the others, and the weighted sum of all."""
+    own, log_others, weighted = sums
+    own = own * nan_unless(is_class(target, classes))
+    log_total = jnp.logaddexp(own, log_others)
+
+    def spread() -> Array:
+        return log_total * (1.0 if weight is None else weight.mean()) - weighted / classes
+
+    return _add_options(softplus(log_others - own), spread, lambda: log_total, target, weight, smoothing, z_loss)
+
+
+def _add_options(
+    losses: Array,
+    spread: Callable[[], Array],
+    log_total: Callable[[], Array],
+    target: Array,
+    weight: Array | None,
+    smoothing: ArrayLike,
+    z_loss: ArrayLike,
+) -> Array:
+    if weight is not None and not all_zero(smoothing, z_loss):
         losses = weigh(take_class(weight, target), losses)
-    if not _all_zero(smoothing):
+    if not all_zero(smoothing):
         # The smoothing counts with the weights of all classes, those of a label of weight 0 too.
-        spread = -log_softmax(pred, axis)
-        spread = spread if weight is None else weigh(_along(axis, weight, pred.ndim), spread)
-        losses = _smoothed(smoothing, losses, spread.mean(axis))
-    if not _all_zero(z_loss):
-        losses = losses + z_loss * jax.nn.logsumexp(pred, axis) ** 2
+        losses = _smoothed(smoothing, losses, spread())
+    if not all_zero(z_loss):
+        losses = losses + z_loss * log_total() ** 2
     return losses
 
 
@@ -556,7 +593,7 @@ def reduce_index_losses(
     if weight is None:
         return resolve(function, reduction)(losses, keep)
     weights = take_class(weight, target)
-    if _all_zero(smoothing, z_loss):
+    if all_zero(smoothing, z_loss):
         return resolve(function, reduction)(losses, fill_hidden(keep, 0.0, weights)[0])
     return reduce_weighted(function, reduction, losses, weights, keep)
 
@@ -691,6 +728,6 @@ def _along(axis: int, per_class: Array, ndim: int) -> Array:
     return jnp.expand_dims(per_class, [other for other in range(ndim) if other != axis])
 
 
-def _all_zero(*options: Any) -> bool:
+def all_zero(*options: Any) -> bool:
     """Python zeros, which are known while tracing and cost no pass."""
     return all(isinstance(option, int | float) and option == 0 for option in options)

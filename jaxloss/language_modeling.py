@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +15,15 @@ from jaxtyping import ArrayLike, Bool, Float, Int
 
 from jaxloss._contracts import Contract
 from jaxloss._eager import compiled_when_eager
-from jaxloss._numerics import divide, expand, fill_hidden, take_class
-from jaxloss.classification import INDICES, ignored, index_losses, reduce_index_losses
+from jaxloss._numerics import divide, expand, fill_hidden, take_class, weigh
+from jaxloss.classification import (
+    INDICES,
+    all_zero,
+    ignored,
+    index_losses,
+    index_losses_of_sums,
+    reduce_index_losses,
+)
 from jaxloss.reductions import Reduction, is_mean, is_sum, resolve
 
 
@@ -46,7 +53,11 @@ def linear_cross_entropy(
     loss, in three matrix products as without blocks. Other reductions compute the logits of a block again in the
     backward pass, a fourth product, and hold a second gradient of the kernel. Forward mode forms the gradients too and
     costs as much as reverse mode; second order computes logits again and holds a few more arrays of the kernel's size.
+
     Half-precision inputs are multiplied as they are; their gradients are summed in float32, which takes memory as well.
+    A bfloat16 layer on one device needs less (from jax 0.11.2 on): a block is of classes, with all tokens, so that no
+    gradient of the kernel is summed over blocks. The logits are computed twice, and their gradient is rounded to
+    bfloat16 before the products, as that of a layer without blocks is.
 
     On a mesh the first axis of `pred` may be sharded, and the classes of the kernel: a block takes tokens from every
     device, and the devices add up their gradients of the kernel once, not once a block. Later axes of `pred` that are
@@ -67,7 +78,7 @@ def linear_cross_entropy(
         logit_softcap: greater than 0, the bound of the logits' absolute value; None for no bound. May be traced.
         chunk_size: how many tokens a block takes, on each device of a sharded batch; a Python integer. None for 1/64 of
             them, but 128 at least. Smaller needs less memory, larger may be faster: two arrays of (chunk_size, classes)
-            are kept.
+            are kept. A block of classes takes so many that it has this size; None for 1/256 of them, but 512 at least.
         where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
         reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
 
@@ -110,20 +121,22 @@ def linear_cross_entropy(
     # Arrays are differentiated; a number that Python knows to be 0 costs nothing.
     arrays = {name: value for name, value in options.items() if isinstance(value, Array)}
 
-    def losses(product: Array, arrays: dict[str, Array], target: Array) -> Array:
-        bias, weight, smoothing, z_loss, softcap = (options | arrays).values()
+    def logits_of(product: Array, arrays: dict[str, Array]) -> Array:
+        bias, *_, softcap = (options | arrays).values()
         logits = product + bias
-        if softcap is not None:
-            logits = softcap * jnp.tanh(logits / softcap)
-        return index_losses(logits, target, logits.ndim - 1, weight, smoothing, z_loss)
+        return logits if softcap is None else softcap * jnp.tanh(logits / softcap)
+
+    def losses(product: Array, arrays: dict[str, Array], target: Array) -> Array:
+        _, weight, smoothing, z_loss, _ = (options | arrays).values()
+        return index_losses(logits_of(product, arrays), target, product.ndim - 1, weight, smoothing, z_loss)
 
     def reduced(reduction: Reduction, losses: Array, arrays: dict[str, Array], target: Array, keep: Any) -> Array:
         _, weight, smoothing, z_loss, _ = (options | arrays).values()
         return reduce_index_losses(contract.function, reduction, losses, target, weight, smoothing, z_loss, keep)
 
     lanes, sharding = _lanes(pred)
-    tokens = target.size // lanes
-    blocks = -(-tokens // (contract.count(chunk_size=chunk_size) or max(128, tokens // 64)))
+    tokens, size = target.size // lanes, contract.count(chunk_size=chunk_size)
+    blocks = -(-tokens // (size or max(128, tokens // 64)))
     if blocks <= 1:
         product = jnp.matmul(pred, kernel, preferred_element_type=dtype)
         return reduced(reduction, losses(product, arrays, target), arrays, target, keep)
@@ -143,11 +156,45 @@ def linear_cross_entropy(
     def block_sum(product: Array, arrays: dict[str, Array], target: Array, keep: Array | None) -> Array:
         return reduced("sum", losses(product, arrays, target), arrays, target, keep)
 
-    total = jnp.sum(_side_by_side(lanes, functools.partial(_sum_over_blocks, block_sum, dtype))(*shared, *per_token))
+    def sum_of_sums(sums: Any, arrays: dict[str, Array], target: Array, keep: Array | None) -> Array:
+        _, weight, smoothing, z_loss, _ = (options | arrays).values()
+        values = index_losses_of_sums(sums, target, classes, weight, smoothing, z_loss)
+        return reduced("sum", values, arrays, target, keep)
+
+    classes = kernel.shape[1]
+    blocks_of_classes = blocks if size else min(max(classes // 512, 1), 256)
+    layer = _Layer(
+        logits_of,
+        block_sum,
+        sum_of_sums,
+        not all_zero(options["smoothing"]),
+        max(blocks_of_classes, 2) if lanes == 1 and _has_blocks_of_classes(pred, kernel) else 0,
+    )
+    total = jnp.sum(_side_by_side(lanes, functools.partial(_sum_over_blocks, layer, dtype))(*shared, *per_token))
     if is_sum(reduction):
         return reduce(total, None)
     weights = jnp.ones(target.shape, dtype) if weight is None else take_class(options["weight"], target)
     return divide(reduce(total, None), reduce(jnp.sum(weights, where=keep), None))
+
+
+class _Layer(NamedTuple):
+    """The last layer, and what follows it, as functions of arrays."""
+
+    logits: Callable[..., Array]
+    block_sum: Callable[..., Array]
+    sum_of_sums: Callable[..., Array]
+    is_smoothed: bool
+    blocks_of_classes: int  # 0: blocks are of tokens.
+
+
+def _has_blocks_of_classes(pred: Array, kernel: Array) -> bool:
+    """Where the kernel's gradient is bfloat16: blocks of tokens would sum it in float32, blocks of classes need no sum.
+
+    In float32 the sum stands where the result will, and to compute the logits twice costs more. Of float16 the range is
+    too small for slopes. XLA:CPU before jax 0.11.2 copies a whole array of bfloat16 whenever a loop updates a part.
+    """
+    whole = all(axis is None for axis in jax.typeof(kernel).sharding.spec)
+    return whole and pred.dtype == kernel.dtype == jnp.bfloat16 and jax.__version_info__ >= (0, 11, 2)
 
 
 def _lanes(pred: Array) -> tuple[int, NamedSharding | None]:
@@ -196,34 +243,34 @@ def _loss_of_each_token(
     losses: Callable[..., Array], dtype: Any, kernel: Array, arrays: Any, pred: Array, *others: Any
 ) -> Array:
     """Block by block; the backward pass computes the logits of a block again."""
+    wide = kernel.astype(dtype)  # The scan adds up the gradients of the blocks in the dtype of what it closes over.
 
     @functools.partial(jax.checkpoint, prevent_cse=False)
     def step(_: None, block: Any) -> tuple[None, Array]:
         pred, *others = block
-        return None, losses(jnp.matmul(pred, kernel, preferred_element_type=dtype), arrays, *others)
+        product = jnp.matmul(pred, wide.astype(kernel.dtype), preferred_element_type=dtype)
+        return None, losses(product, arrays, *others)
 
     return jax.lax.scan(step, None, jax.tree.map(lambda array: jnp.moveaxis(array, 1, 0), (pred, *others)))[1].T
 
 
 def _sum_over_blocks(
-    block_sum: Callable[..., Array], dtype: Any, kernel: Array, arrays: Any, pred: Array, target: Array, keep: Any
+    layer: _Layer, dtype: Any, kernel: Array, arrays: Any, pred: Array, target: Array, keep: Any
 ) -> Array:
     # 0, on every device that these lie on: what is added to it lies there too.
     zero = 0 * (target[0, 0] + (pred[0, 0, 0] > 0).astype(target.dtype))
     kernel, arrays = jax.tree.map(lambda array: array + zero.astype(array.dtype), (kernel, arrays))
-    return _fused_sum(block_sum, dtype, kernel, arrays, pred, (target, keep, zero))
+    return _fused_sum(layer, dtype, kernel, arrays, pred, (target, keep, zero))
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
-def _fused_sum(
-    block_sum: Callable[..., Array], dtype: Any, kernel: Array, arrays: Any, pred: Array, constants: Any
-) -> Array:
-    """The sum of `block_sum(pred @ kernel, ...)`; its gradient is formed with it, no logits are kept or made twice."""
-    return jnp.sum(_loss_of_each_token(block_sum, dtype, kernel, arrays, pred, *constants[:2]))
+def _fused_sum(layer: _Layer, dtype: Any, kernel: Array, arrays: Any, pred: Array, constants: Any) -> Array:
+    """The sum of `block_sum(pred @ kernel, ...)`; its gradient is formed with it, and no logits are kept."""
+    return jnp.sum(_loss_of_each_token(layer.block_sum, dtype, kernel, arrays, pred, *constants[:2]))
 
 
-def _fused_sum_jvp(block_sum: Callable[..., Array], dtype: Any, primals: Any, tangents: Any) -> tuple[Array, Array]:
-    value, slopes = _value_and_slopes(block_sum, dtype, *primals)
+def _fused_sum_jvp(layer: _Layer, dtype: Any, primals: Any, tangents: Any) -> tuple[Array, Array]:
+    value, slopes = _value_and_slopes(layer, dtype, *primals)
     is_zero = lambda leaf: isinstance(leaf, SymbolicZero)  # noqa: E731
     pairs = zip(jax.tree.leaves(slopes), jax.tree.leaves(tangents[:3], is_leaf=is_zero), strict=True)
     terms = [jnp.sum(slope * dot.astype(dtype)) for slope, dot in pairs if not is_zero(dot)]
@@ -235,20 +282,38 @@ _fused_sum.defjvp(_fused_sum_jvp, symbolic_zeros=True)
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
 def _value_and_slopes(
-    block_sum: Callable[..., Array], dtype: Any, kernel: Array, arrays: Any, pred: Array, constants: Any
+    layer: _Layer, dtype: Any, kernel: Array, arrays: Any, pred: Array, constants: Any
+) -> tuple[Array, Any]:
+    function = _value_and_slopes_by_classes if layer.blocks_of_classes else _value_and_slopes_by_tokens
+    return function(layer, dtype, kernel, arrays, pred, *constants)
+
+
+@_value_and_slopes.defjvp
+def _value_and_slopes_jvp(layer: _Layer, dtype: Any, primals: Any, tangents: Any) -> Any:
+    def definition(kernel: Array, arrays: Any, pred: Array) -> Any:
+        each = functools.partial(_loss_of_each_token, layer.block_sum, dtype)
+        total = lambda *inputs: jnp.sum(each(*inputs, *primals[3][:2]))  # noqa: E731
+        value, (kernel_slopes, *slopes) = jax.value_and_grad(total, (0, 1, 2))(kernel, arrays, pred)
+        kernel_slopes = kernel_slopes.astype(kernel.dtype if layer.blocks_of_classes else dtype)
+        return value, (kernel_slopes, *jax.tree.map(lambda slope: slope.astype(dtype), slopes))
+
+    return jax.jvp(definition, primals[:3], tangents[:3])
+
+
+def _value_and_slopes_by_tokens(
+    layer: _Layer, dtype: Any, kernel: Array, arrays: Any, pred: Array, target: Array, keep: Any, zero: Array
 ) -> tuple[Array, Any]:
     """Three products a block: the logits, and of their gradient those of the features and of the kernel."""
-    target, keep, zero = constants
     features = kernel.shape[0]
     # The kernel's gradient grows by a few rows at a time, else a second one would be needed to add to it.
-    rows = min(32, features)
+    rows = min(64, features)
 
     def step(block: Array, sums: Any) -> Any:
         total, kernel_sum, array_sums, pred_slopes = sums
         take = functools.partial(jax.lax.dynamic_index_in_dim, index=block, axis=1, keepdims=False)
         x, y, kept = jax.tree.map(take, (pred, target, keep))
         product = jnp.matmul(x, kernel, preferred_element_type=dtype)
-        value, (slope, array_slopes) = jax.value_and_grad(block_sum, (0, 1))(product, arrays, y, kept)
+        value, (slope, array_slopes) = jax.value_and_grad(layer.block_sum, (0, 1))(product, arrays, y, kept)
         x = x.astype(dtype)
         (x_slope,) = jax.linear_transpose(lambda x: jnp.matmul(x, kernel.astype(dtype)), x)(slope)
 
@@ -273,15 +338,77 @@ def _value_and_slopes(
     return total, tuple(slopes)
 
 
-@_value_and_slopes.defjvp
-def _value_and_slopes_jvp(block_sum: Callable[..., Array], dtype: Any, primals: Any, tangents: Any) -> Any:
-    def definition(kernel: Array, arrays: Any, pred: Array) -> Any:
-        each = functools.partial(_loss_of_each_token, block_sum, dtype)
-        total = lambda *inputs: jnp.sum(each(*inputs, *primals[3][:2]))  # noqa: E731
-        value, slopes = jax.value_and_grad(total, (0, 1, 2))(kernel, arrays, pred)
-        return value, jax.tree.map(lambda slope: slope.astype(dtype), slopes)
+def _value_and_slopes_by_classes(
+    layer: _Layer, dtype: Any, kernel: Array, arrays: Any, pred: Array, target: Array, keep: Any, zero: Array
+) -> tuple[Array, Any]:
+    """Four products a block of classes: the logits twice, but nothing of the kernel's size in a wider dtype.
 
-    return jax.jvp(definition, primals[:3], tangents[:3])
+    A loss depends on the logits of its token by three sums: the label's logit alone, the exponentials of the others,
+    and the weighted logits that smoothing spreads. The first pass over the classes adds these up, the second gives the
+    slopes through them.
+    """
+    classes, blocks = kernel.shape[1], layer.blocks_of_classes
+    size = -(-classes // blocks)
+    tokens, label = pred.reshape(-1, pred.shape[-1]), target.reshape(-1, 1)
+    # Inside the loop XLA:CPU would take the transpose into the product, too late to see that it has none such.
+    transposed = tokens.T
+
+    def part(block: Array) -> Any:
+        first = jnp.minimum(block * size, classes - size)
+        take = functools.partial(jax.lax.dynamic_slice_in_dim, start_index=first, slice_size=size, axis=-1)
+        put = functools.partial(jax.lax.dynamic_update_slice_in_dim, start_index=first, axis=-1)
+        columns, index = take(kernel), first + jnp.arange(size, dtype=label.dtype)
+        some = {name: take(array) if array.ndim else array for name, array in arrays.items()}
+        product = jnp.matmul(tokens, columns, preferred_element_type=dtype)
+        return take, put, columns, product, some, (label == index, index >= block * size)
+
+    def sums_of_part(product: Array, some: Any, marks: Any, log_scale: Array) -> Any:
+        is_label, is_new = marks  # The last block begins with classes of the one before.
+        logits = layer.logits(product, some)
+        others = jnp.exp(jnp.where(is_label | ~is_new, -jnp.inf, logits) - _finite(log_scale)[:, None])
+        weighted = (
+            weigh(some.get("weight", 1.0) * is_new, logits) if layer.is_smoothed else jnp.zeros_like(logits[:, :0])
+        )
+        return jnp.where(is_label & is_new, logits, 0.0).sum(-1), others.sum(-1), weighted.sum(-1)
+
+    def add_sums(block: Array, state: Any) -> Any:
+        largest, (own, others, weighted) = state
+        *_, product, some, marks = part(block)
+        seen = jnp.where(marks[0], -jnp.inf, layer.logits(product, some)).max(-1)
+        grown = jnp.maximum(largest, seen)
+        more = sums_of_part(product, some, marks, grown)
+        return grown, (own + more[0], others * jnp.exp(largest - _finite(grown)) + more[1], weighted + more[2])
+
+    def add_slopes(block: Array, slopes: Any) -> Any:
+        kernel_slopes, array_slopes, pred_slopes = slopes
+        take, put, columns, product, some, marks = part(block)
+
+        def share(product: Array, some: Any) -> Array:
+            return jnp.sum(jnp.stack(sum_slopes) * jnp.stack(sums_of_part(product, some, marks, log_others)))
+
+        def add(total: Array, slope: Array) -> Array:
+            return put(total, take(total) + slope) if slope.ndim else total + slope
+
+        slope, some_slopes = jax.grad(share, (0, 1))(product, some)
+        slope = slope.astype(kernel.dtype)
+        kernel_slope = jnp.matmul(transposed, slope, preferred_element_type=dtype).astype(kernel.dtype)
+        pred_slope = jax.lax.dot_general(slope, columns, (((1,), (1,)), ((), ())), preferred_element_type=dtype)
+        return add(kernel_slopes, kernel_slope), jax.tree.map(add, array_slopes, some_slopes), pred_slopes + pred_slope
+
+    each = jnp.zeros(label.size, dtype) + zero.astype(dtype)
+    largest, (own, others, weighted) = _repeat(blocks, add_sums, (each - jnp.inf, (each, each, each)))
+    log_others = largest + jnp.log(jnp.where(largest == -jnp.inf, 1.0, others))
+    kept = None if keep is None else keep.reshape(-1)
+    value_and_slopes = jax.value_and_grad(layer.sum_of_sums, (0, 1))
+    total, (sum_slopes, array_slopes) = value_and_slopes((own, log_others, weighted), arrays, label[:, 0], kept)
+    kernel_slopes = jnp.zeros_like(kernel) + zero.astype(kernel.dtype)
+    pred_slopes = jnp.zeros_like(tokens, dtype=dtype) + zero.astype(dtype)
+    slopes = _repeat(blocks, add_slopes, (kernel_slopes, array_slopes, pred_slopes))
+    return total, (*slopes[:2], slopes[2].reshape(pred.shape))
+
+
+def _finite(log_scale: Array) -> Array:
+    return jnp.where(log_scale == -jnp.inf, 0.0, log_scale)
 
 
 def _repeat(times: int, step: Callable[[Array, Any], Any], state: Any) -> Any:
