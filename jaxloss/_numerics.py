@@ -23,7 +23,7 @@ def with_slopes(*slopes: Callable[..., ArrayLike] | None) -> Callable[[Callable[
 
         def jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
             # What value and slope had in common would be stored.
-            apart = [jax.lax.optimization_barrier(x) if isinstance(x, Array) else x for x in primals]
+            apart = [_apart(x) if isinstance(x, Array) else x for x in primals]
             terms = [
                 slope(*apart) * tangent
                 for slope, tangent in zip(slopes, tangents, strict=True)
@@ -36,6 +36,11 @@ def with_slopes(*slopes: Callable[..., ArrayLike] | None) -> Callable[[Callable[
         return functools.wraps(value)(function)
 
     return wrap
+
+
+def _apart(x: Array) -> Array:
+    """For XLA another number: by a select, as behind a barrier an array would be stored itself."""
+    return in_one_piece(x) if x.ndim else jax.lax.optimization_barrier(x)
 
 
 @jax.custom_jvp

@@ -451,3 +451,34 @@ def test_docstrings_are_complete(loss):
         assert f"\n    {name}: " in text
     family = getattr(jaxloss, loss.__module__.split(".")[-1])
     assert getattr(family, loss.__name__) is loss
+
+
+# Memory
+
+ELEMENTWISE = [
+    jaxloss.mse_loss,
+    jaxloss.l1_loss,
+    jaxloss.smooth_l1_loss,
+    jaxloss.huber_loss,
+    jaxloss.log_cosh_loss,
+    jaxloss.quantile_loss,
+    jaxloss.poisson_nll_loss,
+    jaxloss.binary_cross_entropy,
+    jaxloss.binary_cross_entropy_with_logits,
+    jaxloss.focal_loss,
+    jaxloss.sigmoid_focal_loss,
+    jaxloss.hinge_loss,
+    jaxloss.squared_hinge_loss,
+    jaxloss.soft_margin_loss,
+    jaxloss.hinge_embedding_loss,
+    jaxloss.kl_div,
+]
+
+
+@pytest.mark.parametrize("loss", ELEMENTWISE, ids=lambda loss: loss.__name__)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_an_elementwise_loss_stores_its_values_and_nothing_else(loss, dtype):
+    array = jax.ShapeDtypeStruct((1024, 512), dtype)
+    memory = jax.jit(jax.value_and_grad(loss)).lower(array, array).compile(OPTIMISED).memory_analysis()
+    assert memory is not None
+    assert memory.temp_size_in_bytes <= 1.01 * 4 * array.size
