@@ -55,8 +55,8 @@ def box_iou_loss(
     """
     contract = Contract("box_iou_loss")
     reduce = resolve(contract.function, reduction)
-    pred, target, eps, where = _boxes(contract, pred, target, eps, where)
-    return reduce(1 - _overlap(pred, target, eps).iou, where)
+    boxes, truth, eps, where = _boxes(contract, pred, target, eps, where)
+    return reduce(1 - _overlap(boxes, truth, eps).iou, where)
 
 
 @compiled_when_eager
@@ -98,8 +98,8 @@ def generalized_box_iou_loss(
     """
     contract = Contract("generalized_box_iou_loss")
     reduce = resolve(contract.function, reduction)
-    pred, target, eps, where = _boxes(contract, pred, target, eps, where)
-    overlap = _overlap(pred, target, eps)
+    boxes, truth, eps, where = _boxes(contract, pred, target, eps, where)
+    overlap = _overlap(boxes, truth, eps)
     hull = overlap.hull_width * overlap.hull_height
     return reduce(1 - overlap.iou + divide(hull - overlap.union, hull + eps), where)
 
@@ -143,9 +143,9 @@ def distance_box_iou_loss(
     """
     contract = Contract("distance_box_iou_loss")
     reduce = resolve(contract.function, reduction)
-    pred, target, eps, where = _boxes(contract, pred, target, eps, where)
-    overlap = _overlap(pred, target, eps)
-    return reduce(1 - overlap.iou + _centre_distance(pred, target, overlap, eps), where)
+    boxes, truth, eps, where = _boxes(contract, pred, target, eps, where)
+    overlap = _overlap(boxes, truth, eps)
+    return reduce(1 - overlap.iou + _centre_distance(boxes, truth, overlap, eps), where)
 
 
 @compiled_when_eager
@@ -189,11 +189,20 @@ def complete_box_iou_loss(
     """
     contract = Contract("complete_box_iou_loss")
     reduce = resolve(contract.function, reduction)
-    pred, target, eps, where = _boxes(contract, pred, target, eps, where)
-    overlap = _overlap(pred, target, eps)
-    aspect = 4 / math.pi**2 * jnp.square(_aspect_angle(target) - _aspect_angle(pred))
+    boxes, truth, eps, where = _boxes(contract, pred, target, eps, where)
+    overlap = _overlap(boxes, truth, eps)
+    aspect = 4 / math.pi**2 * jnp.square(_aspect_angle(truth) - _aspect_angle(boxes))
     aspect_weight = jax.lax.stop_gradient(divide(aspect, 1 - overlap.iou + aspect + eps))
-    return reduce(1 - overlap.iou + _centre_distance(pred, target, overlap, eps) + aspect_weight * aspect, where)
+    return reduce(1 - overlap.iou + _centre_distance(boxes, truth, overlap, eps) + aspect_weight * aspect, where)
+
+
+class _Boxes(NamedTuple):
+    """Coordinates apart: a slice of two would be stored."""
+
+    x1: Array
+    y1: Array
+    x2: Array
+    y2: Array
 
 
 class _Overlap(NamedTuple):
@@ -203,39 +212,41 @@ class _Overlap(NamedTuple):
     hull_height: Array
 
 
-def _boxes(contract: Contract, pred: Any, target: Any, eps: Any, where: Any) -> tuple[Array, Array, Any, Array | None]:
+def _boxes(
+    contract: Contract, pred: Any, target: Any, eps: Any, where: Any
+) -> tuple[_Boxes, _Boxes, Any, Array | None]:
     """What every loss on boxes does first; what is masked becomes the unit box."""
     pred, target = contract.rows(4, "x1, y1, x2, y2", pred=pred, target=target)
     eps = contract.nonnegative(pred.dtype, eps=eps)
     where = contract.mask(pred.shape[:-1], where=where)
     pred, target = fill_hidden(expand(-1, where), jnp.array([0.0, 0.0, 1.0, 1.0]), pred, target)
     contract.check_boxes(pred=pred, target=target)
-    return pred, target, eps, where
+    return _Boxes(*jnp.unstack(pred, axis=-1)), _Boxes(*jnp.unstack(target, axis=-1)), eps, where
 
 
-def _overlap(pred: Array, target: Array, eps: Any) -> _Overlap:
-    low, high = jnp.maximum(pred[..., :2], target[..., :2]), jnp.minimum(pred[..., 2:], target[..., 2:])
-    hull_low, hull_high = jnp.minimum(pred[..., :2], target[..., :2]), jnp.maximum(pred[..., 2:], target[..., 2:])
-    intersection = _area(jax.nn.relu(high - low))
-    union = _area(pred[..., 2:] - pred[..., :2]) + _area(target[..., 2:] - target[..., :2]) - intersection
-    hull = hull_high - hull_low
-    return _Overlap(divide(intersection, union + eps), union, hull[..., 0], hull[..., 1])
+def _overlap(pred: _Boxes, target: _Boxes, eps: Any) -> _Overlap:
+    inner = _Boxes(*map(jnp.maximum, pred[:2], target[:2]), *map(jnp.minimum, pred[2:], target[2:]))
+    hull = _Boxes(*map(jnp.minimum, pred[:2], target[:2]), *map(jnp.maximum, pred[2:], target[2:]))
+    intersection = jax.nn.relu(inner.x2 - inner.x1) * jax.nn.relu(inner.y2 - inner.y1)
+    union = _area(pred) + _area(target) - intersection
+    return _Overlap(divide(intersection, union + eps), union, hull.x2 - hull.x1, hull.y2 - hull.y1)
 
 
-def _area(size: Array) -> Array:
-    return size[..., 0] * size[..., 1]
+def _area(boxes: _Boxes) -> Array:
+    return (boxes.x2 - boxes.x1) * (boxes.y2 - boxes.y1)
 
 
-def _centre_distance(pred: Array, target: Array, overlap: _Overlap, eps: Any) -> Array:
+def _centre_distance(pred: _Boxes, target: _Boxes, overlap: _Overlap, eps: Any) -> Array:
     """Squared, as a part of the squared diagonal of the enclosing box."""
-    offset = (pred[..., :2] + pred[..., 2:] - target[..., :2] - target[..., 2:]) / 2
+    right = (pred.x1 + pred.x2 - target.x1 - target.x2) / 2
+    down = (pred.y1 + pred.y2 - target.y1 - target.y2) / 2
     diagonal = jnp.square(overlap.hull_width) + jnp.square(overlap.hull_height)
-    return divide(jnp.square(offset).sum(-1), diagonal + eps)
+    return divide(jnp.square(right) + jnp.square(down), diagonal + eps)
 
 
-def _aspect_angle(boxes: Array) -> Array:
+def _aspect_angle(boxes: _Boxes) -> Array:
     """atan(width / height), defined for empty boxes too."""
-    width, height = boxes[..., 2] - boxes[..., 0], boxes[..., 3] - boxes[..., 1]
+    width, height = boxes.x2 - boxes.x1, boxes.y2 - boxes.y1
     # The derivative squares both: without a scale those of small boxes would be 0.
     scale = jax.lax.stop_gradient(jnp.maximum(jnp.abs(width), jnp.abs(height)))
     sign = jnp.where(height < 0, -1.0, 1.0)
