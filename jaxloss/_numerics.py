@@ -39,7 +39,10 @@ def with_slopes(*slopes: Callable[..., ArrayLike] | None) -> Callable[[Callable[
 
 
 def _apart(x: Array) -> Array:
-    """For XLA another number: by a select, as behind a barrier an array would be stored itself."""
+    """For XLA another number: by a select, as behind a barrier an array would be stored itself.
+
+    A scalar stays behind one: else the gradient, which it scales, comes before the values and leaves them no room.
+    """
     return in_one_piece(x) if x.ndim else jax.lax.optimization_barrier(x)
 
 
@@ -240,14 +243,14 @@ def _entry_jvp(axis, primals, tangents):
 
 def unchecked_entry(values: Array, index: Array, axis: int) -> Array:
     """The entry of each row at `index`, and if that is out of range, any."""
-    if _is_explicitly_sharded(values):
+    if is_explicitly_sharded(values):
         return jnp.sum(jnp.where(one_hot(index, values.shape[axis], axis), values, 0.0), axis)
     return _by_rows(lambda row, place: row.at[place].get(mode="clip"), values, index, axis, False)
 
 
 def _clear(values: Array, index: Array, axis: int) -> Array:
     """0 at the entry `index` of each row."""
-    if _is_explicitly_sharded(values):
+    if is_explicitly_sharded(values):
         return jnp.where(one_hot(index, values.shape[axis], axis), 0.0, values)
     return _by_rows(lambda row, place: row.at[place].set(0.0), values, index, axis, True)
 
@@ -262,7 +265,7 @@ def _by_rows(
     return function(values, index)
 
 
-def _is_explicitly_sharded(array: Array) -> bool:
+def is_explicitly_sharded(array: Array) -> bool:
     """There a gather and a scatter may have no sharding that JAX could tell; masks do, in more time."""
     return any(axis is not None for axis in jax.typeof(array).sharding.spec)
 

@@ -15,7 +15,7 @@ from jaxtyping import ArrayLike, Bool, Float, Int
 
 from jaxloss._contracts import Contract
 from jaxloss._eager import compiled_when_eager
-from jaxloss._numerics import divide, expand, fill_hidden, take_class, weigh
+from jaxloss._numerics import divide, expand, fill_hidden, is_explicitly_sharded, take_class, weigh
 from jaxloss.classification import (
     INDICES,
     all_zero,
@@ -162,13 +162,14 @@ def linear_cross_entropy(
         return reduced("sum", values, arrays, target, keep)
 
     classes = kernel.shape[1]
-    blocks_of_classes = blocks if size else min(max(classes // 512, 1), 256)
+    # Two at least: XLA unrolls a loop of one step, and takes into it what must stand outside.
+    blocks_of_classes = max(blocks if size else min(classes // 512, 256), 2)
     layer = _Layer(
         logits_of,
         block_sum,
         sum_of_sums,
         not all_zero(options["smoothing"]),
-        max(blocks_of_classes, 2) if lanes == 1 and _has_blocks_of_classes(pred, kernel) else 0,
+        blocks_of_classes if lanes == 1 and _has_blocks_of_classes(pred, kernel) else 0,
     )
     total = jnp.sum(_side_by_side(lanes, functools.partial(_sum_over_blocks, layer, dtype))(*shared, *per_token))
     if is_sum(reduction):
@@ -193,8 +194,8 @@ def _has_blocks_of_classes(pred: Array, kernel: Array) -> bool:
     In float32 the sum stands where the result will, and to compute the logits twice costs more. Of float16 the range is
     too small for slopes. XLA:CPU before jax 0.11.2 copies a whole array of bfloat16 whenever a loop updates a part.
     """
-    whole = all(axis is None for axis in jax.typeof(kernel).sharding.spec)
-    return whole and pred.dtype == kernel.dtype == jnp.bfloat16 and jax.__version_info__ >= (0, 11, 2)
+    is_bfloat16 = pred.dtype == kernel.dtype == jnp.bfloat16
+    return is_bfloat16 and not is_explicitly_sharded(kernel) and jax.__version_info__ >= (0, 11, 2)
 
 
 def _lanes(pred: Array) -> tuple[int, NamedSharding | None]:
@@ -333,7 +334,7 @@ def _value_and_slopes_by_tokens(
             jax.lax.dynamic_update_index_in_dim(pred_slopes, x_slope, block, 1),
         )
 
-    zeros = jax.tree.map(lambda array: jnp.zeros_like(array, dtype=dtype) + zero.astype(dtype), (kernel, arrays, pred))
+    zeros = jax.tree.map(functools.partial(_zeros_like, dtype=dtype, zero=zero), (kernel, arrays, pred))
     total, *slopes = _repeat(pred.shape[1], step, (zero.astype(dtype), *zeros))
     return total, tuple(slopes)
 
@@ -395,20 +396,24 @@ def _value_and_slopes_by_classes(
         pred_slope = jax.lax.dot_general(slope, columns, (((1,), (1,)), ((), ())), preferred_element_type=dtype)
         return add(kernel_slopes, kernel_slope), jax.tree.map(add, array_slopes, some_slopes), pred_slopes + pred_slope
 
-    each = jnp.zeros(label.size, dtype) + zero.astype(dtype)
+    each = _zeros_like(label[:, 0], dtype, zero)
     largest, (own, others, weighted) = _repeat(blocks, add_sums, (each - jnp.inf, (each, each, each)))
     log_others = largest + jnp.log(jnp.where(largest == -jnp.inf, 1.0, others))
     kept = None if keep is None else keep.reshape(-1)
     value_and_slopes = jax.value_and_grad(layer.sum_of_sums, (0, 1))
     total, (sum_slopes, array_slopes) = value_and_slopes((own, log_others, weighted), arrays, label[:, 0], kept)
-    kernel_slopes = jnp.zeros_like(kernel) + zero.astype(kernel.dtype)
-    pred_slopes = jnp.zeros_like(tokens, dtype=dtype) + zero.astype(dtype)
-    slopes = _repeat(blocks, add_slopes, (kernel_slopes, array_slopes, pred_slopes))
+    slopes = _zeros_like(kernel, kernel.dtype, zero), array_slopes, _zeros_like(tokens, dtype, zero)
+    slopes = _repeat(blocks, add_slopes, slopes)
     return total, (*slopes[:2], slopes[2].reshape(pred.shape))
 
 
 def _finite(log_scale: Array) -> Array:
     return jnp.where(log_scale == -jnp.inf, 0.0, log_scale)
+
+
+def _zeros_like(array: Array, dtype: Any, zero: Array) -> Array:
+    """What a loop adds to, on every device that `zero` lies on."""
+    return jnp.zeros_like(array, dtype=dtype) + zero.astype(dtype)
 
 
 def _repeat(times: int, step: Callable[[Array, Any], Any], state: Any) -> Any:
