@@ -273,7 +273,7 @@ def is_explicitly_sharded(array: Array) -> bool:
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
 def soft_cross_entropy(logits: Array, target: Array, axis: int) -> Array:
     """-sum_i y_i log softmax(x)_i: sum_i y_i log sum_j exp(x_j - x_k) - sum_i y_i (x_i - x_k), with x_k the largest."""
-    shifted, _, _, excess = _partition(logits, axis)
+    shifted, _, _, excess = partition(logits, axis)
     return jnp.sum(target, axis) * jnp.log1p(jnp.squeeze(excess, axis)) - jnp.sum(
         in_one_piece(weigh(target, shifted)), axis
     )
@@ -281,7 +281,7 @@ def soft_cross_entropy(logits: Array, target: Array, axis: int) -> Array:
 
 def _soft_cross_entropy_jvp(axis: int, primals: Any, tangents: Any) -> tuple[Array, Array]:
     logits, target = primals
-    shifted, relative, total, excess = _partition(logits, axis)
+    shifted, relative, total, excess = partition(logits, axis)
     labels = jnp.sum(target, axis, keepdims=True)
     value = soft_cross_entropy(logits, target, axis)
     tangent = jnp.zeros_like(value)
@@ -300,7 +300,7 @@ def _soft_cross_entropy_jvp(axis: int, primals: Any, tangents: Any) -> tuple[Arr
 soft_cross_entropy.defjvp(_soft_cross_entropy_jvp, symbolic_zeros=True)
 
 
-def _partition(logits: Array, axis: int) -> tuple[Array, Array, Array, Array]:
+def partition(logits: Array, axis: int) -> tuple[Array, Array, Array, Array]:
     """x_i - x_k, with x_k the largest, and its exponential; the sum of these, and this less 1, with its own digits."""
     shifted = logits - in_one_piece(jax.lax.stop_gradient(logits.max(axis, keepdims=True)))
     shifted = jnp.where(shifted > 0, 0.0, shifted)  # XLA may compute a logit twice, and round it in two ways.
@@ -313,25 +313,18 @@ def _partition(logits: Array, axis: int) -> tuple[Array, Array, Array, Array]:
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
 def log_softmax(logits: Array, axis: int) -> Array:
     """x_i - x_k - log(1 + sum_{j != k} exp(x_j - x_k)), with x_k the largest: next to 0 it keeps its digits."""
-    is_largest = mark_largest(logits, axis)
-    shifted = logits - logits.max(axis, keepdims=True)
-    others = jnp.sum(jnp.where(is_largest, 0.0, jnp.exp(shifted)), axis, keepdims=True)
-    return shifted - jnp.log1p(others)
+    shifted, _, _, excess = partition(logits, axis)
+    return shifted - jnp.log1p(excess)
 
 
 @log_softmax.defjvp
 def _log_softmax_jvp(axis, primals, tangents):
-    """Relative to the largest logit, so that its slope is the sum of the others', not a difference next to 1."""
+    """Relative to a logit with p > 1/2, so that its slope is the sum of the others', not a difference next to 1."""
     (logits,), (tangent,) = primals, tangents
     log_p = log_softmax(logits, axis)
-    is_largest = mark_largest(logits, axis)
-    moved = tangent - jnp.sum(jnp.where(is_largest, tangent, 0.0), axis, keepdims=True)
-    return log_p, moved - jnp.sum(jnp.exp(log_p) * moved, axis, keepdims=True)
-
-
-def mark_largest(logits: Array, axis: int) -> Array:
-    """Booleans, True at a largest one, by its place: XLA may compute a logit twice and round it in two ways."""
-    return one_hot(jnp.argmax(logits, axis), logits.shape[axis], axis)
+    p = jnp.exp(log_p)
+    moved = tangent - jnp.sum(jnp.where(p > 0.5, tangent, 0.0), axis, keepdims=True)
+    return log_p, moved - jnp.sum(p * moved, axis, keepdims=True)
 
 
 def nan_unless(holds: Array) -> Array:

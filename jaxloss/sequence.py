@@ -10,7 +10,7 @@ from jaxtyping import ArrayLike, Bool, Float, Int
 
 from jaxloss._contracts import Contract
 from jaxloss._eager import compiled_when_eager
-from jaxloss._numerics import fill_hidden, is_class, log1p_of_part, log_softmax, mark_largest, nan_unless, one_hot
+from jaxloss._numerics import fill_hidden, is_class, log1p_of_part, nan_unless, one_hot, partition, quotient
 from jaxloss.reductions import Reduction, is_mean, resolve
 
 
@@ -98,8 +98,8 @@ def ctc_loss(
 @functools.partial(jax.custom_jvp, nondiff_argnums=(4,))
 def _negative_log_likelihood(pred: Array, target: Array, frames: Array, target_lengths: Array, blank: int) -> Array:
     """Never negative; inf, with gradient 0, where no alignment is possible."""
-    emissions, log_p = _emissions(pred, log_softmax(pred, -1), target, frames, blank)
-    return _forward(emissions, log_p, target, target_lengths, keep=False)[0]
+    emissions, log_likeliest, _ = _emissions(pred, target, frames, blank)
+    return _forward(emissions, log_likeliest, target, target_lengths, keep=False)[0]
 
 
 @_negative_log_likelihood.defjvp
@@ -113,8 +113,7 @@ def _values_and_slopes(
     pred: Array, target: Array, frames: Array, target_lengths: Array, blank: int
 ) -> tuple[Array, Array]:
     """The slope of a logit is its p less its posterior, the share of the likelihood that passes through it."""
-    log_p = log_softmax(pred, -1)
-    emissions, log_likeliest = _emissions(pred, log_p, target, frames, blank)
+    emissions, log_likeliest, p = _emissions(pred, target, frames, blank)
     values, paths = _forward(emissions, log_likeliest, target, target_lengths, keep=True)
     by_blank, by_label = _shares(emissions, paths, target, target_lengths)
 
@@ -123,29 +122,30 @@ def _values_and_slopes(
     shares = jnp.einsum("t...n,...nc->...tc", by_label, labels, precision="highest")
     by_blank, total = (jnp.moveaxis(share, 0, -1)[..., None] for share in (by_blank, by_blank + by_label.sum(-1)))
     shares = shares + jnp.where(jnp.arange(classes) == blank, by_blank, 0.0)
-    p = jnp.exp(log_p)
     slopes = p - shares / jnp.where(total == 0, 1.0, total)
-    # They sum to 0: where p is next to 1, it is the others that have the digits.
-    likeliest = mark_largest(pred, -1)
-    slopes = jnp.where(likeliest, -jnp.sum(jnp.where(likeliest, 0.0, slopes), -1, keepdims=True), slopes)
+    # They sum to 0: where p is next to 1, it is the others that have the digits. XLA may round p in two ways.
+    others = jnp.sum(jnp.where(p > 0.5, 0.0, slopes), -1, keepdims=True)
+    slopes = jnp.where(p > 0.75, -others, slopes)
     counts = frames & (values < jnp.inf)[..., None]
     return values, jnp.where(counts[..., None], slopes, 0.0)
 
 
-def _emissions(pred: Array, log_p: Array, target: Array, frames: Array, blank: int) -> tuple[tuple[Array, ...], Array]:
+def _emissions(pred: Array, target: Array, frames: Array, blank: int) -> tuple[tuple[Array, ...], Array, Array]:
     """The logits of the blank and of the labels, the largest of them, and whether the frame is there, frame by frame.
 
     And the log-probability of the largest, whatever their order: their differences are not lost next to other classes.
+    And p.
     """
+    _, relative, total, excess = partition(pred, -1)
     by_frame = jnp.moveaxis(pred, -2, 0)
     # With an index for each frame: XLA would gather whole columns, and then transpose them.
     index = jnp.broadcast_to(target, (by_frame.shape[0], *target.shape))
     blanks, labels = by_frame[..., blank, None], jnp.take_along_axis(by_frame, index, -1, mode="clip")
     largest = jnp.maximum(blanks, jnp.max(labels, -1, keepdims=True, initial=-jnp.inf))
-    log_largest = (jnp.moveaxis(largest[..., 0], 0, -1) - pred.max(-1)) + log_p.max(-1)
+    log_largest = (jnp.moveaxis(largest[..., 0], 0, -1) - pred.max(-1)) - jnp.log1p(excess[..., 0])
     largest = jnp.where(largest == -jnp.inf, 0.0, largest)
     emissions = blanks - largest, labels, largest, jnp.moveaxis(frames, -1, 0)[..., None]
-    return emissions, jnp.sum(jnp.where(frames, log_largest, 0.0), -1)
+    return emissions, jnp.sum(jnp.where(frames, log_largest, 0.0), -1), quotient(relative, total)
 
 
 # The states of an alignment: `blanks`, in a blank after n labels, n = 0 ... labels; `labels`, in label n. What is known

@@ -89,6 +89,14 @@ def test_a_confident_alignment_is_never_negative(scale):
     assert np.isfinite(gradient).all()
 
 
+def test_the_ways_of_labels_keep_their_digits_under_a_class_of_a_large_logit():
+    target = jnp.array([1, 2, 2])
+    gradient_of = jax.grad(functools.partial(ctc_loss, reduction="sum"))
+    shares = jax.nn.softmax(LOGITS[0])[:, :4] - gradient_of(LOGITS[0], target)[:, :4]
+    under_a_large_one = gradient_of(LOGITS[0] + 1e7 * (np.arange(5, dtype=np.float32) == 4), target)
+    np.testing.assert_allclose(-under_a_large_one[:, :4], shares, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("label", [-1, 5, 0])
 def test_a_label_that_is_none_gives_nan_in_value_and_gradient(label):
     target = jnp.array([[1, 2], [1, label]])
