@@ -332,6 +332,13 @@ def nan_unless(holds: Array) -> Array:
     return jnp.where(holds, 1.0, jnp.nan)
 
 
+def magnitude(vectors: Array, least: float = 0.0) -> Array:
+    """The largest |x_i|, to scale by, so that no power overflows or underflows; as far as it has a reciprocal."""
+    smallest = 4 * float(jnp.finfo(vectors.dtype).tiny)
+    largest = jax.lax.stop_gradient(jnp.abs(vectors).max(-1, keepdims=True, initial=max(least, smallest)))
+    return jnp.minimum(largest, 1 / smallest)
+
+
 def norm(vectors: Array, p: ArrayLike) -> Array:
     """The p-norm over the last axis; its gradient at zero is 0."""
     if isinstance(p, int | float) and p == 1:
@@ -343,10 +350,8 @@ def norm(vectors: Array, p: ArrayLike) -> Array:
 
 @jax.custom_jvp
 def _norm(vectors: Array, p: ArrayLike) -> Array:
-    # Scaled, so that no power overflows or underflows.
-    largest = jnp.abs(vectors).max(-1, keepdims=True, initial=0.0)
-    scale = jnp.where(largest > 0, jnp.minimum(largest, 2.0**125), 1.0)
-    return scale[..., 0] * _power(jnp.abs(vectors / scale), p).sum(-1) ** (1 / p)
+    scale = magnitude(vectors)
+    return scale[..., 0] * _power(jnp.abs(vectors * (1 / scale)), p).sum(-1) ** (1 / p)
 
 
 def _norm_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:

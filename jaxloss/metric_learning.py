@@ -10,7 +10,7 @@ from jaxtyping import ArrayLike, Bool, Float
 
 from jaxloss._contracts import Contract
 from jaxloss._eager import compiled_when_eager
-from jaxloss._numerics import expand, fill_hidden, in_one_piece, nan_unless, norm
+from jaxloss._numerics import expand, fill_hidden, magnitude, nan_unless, norm
 from jaxloss.reductions import Reduction, resolve
 
 
@@ -224,27 +224,28 @@ def _triplet_hinge(
 def _compare(x: Array, y: Array) -> tuple[Array, Array]:
     """1 - cos and cos, the former by |unit|^2 + rest = 1."""
     (unit_x, rest_x, *_), (unit_y, rest_y, *_) = _unit(x), _unit(y)
-    apart = 0.5 * (in_one_piece(jnp.square(unit_x - unit_y)).sum(-1) + (rest_x + rest_y))
-    return apart, in_one_piece(unit_x * unit_y).sum(-1)
+    return 0.5 * (jnp.square(unit_x - unit_y).sum(-1) + (rest_x + rest_y)), (unit_x * unit_y).sum(-1)
 
 
 @_compare.defjvp
 def _compare_jvp(primals: Any, tangents: Any) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
     """The slope of 1 - cos to x is (unit_x - unit_y - (1 - cos) unit_x) / |x|."""
-    (unit_x, _, length_x, scale_x), (unit_y, _, length_y, scale_y) = map(_unit, primals)
+    (unit_x, _, scale_x, per_length_x), (unit_y, _, scale_y, per_length_y) = map(_unit, primals)
     apart, cosine = _compare(*primals)
     differ, part = unit_x - unit_y, apart[..., None]
-    of_x = (differ - part * unit_x) / length_x / scale_x
-    of_y = (-differ - part * unit_y) / length_y / scale_y
+    of_x = (differ - part * unit_x) * per_length_x * scale_x
+    of_y = (-differ - part * unit_y) * per_length_y * scale_y
     tangent = jnp.sum(of_x * tangents[0] + of_y * tangents[1], -1)
     return (apart, cosine), (tangent, -tangent)
 
 
 def _unit(vectors: Array) -> tuple[Array, Array, Array, Array]:
-    """x / sqrt(|x|^2 + 1e-12), what its square lacks to 1, and the root, by a scale such that no square overflows."""
-    largest = jax.lax.stop_gradient(jnp.abs(vectors).max(-1, keepdims=True, initial=1e-6))
-    scale = jnp.minimum(largest, 2.0**125)
-    scaled, rest = vectors / scale, jnp.square(1e-6 / scale)
-    total = in_one_piece(jnp.square(scaled)).sum(-1, keepdims=True) + rest
-    length = jnp.sqrt(total)
-    return scaled / length, jnp.squeeze(rest / total, -1), length, scale
+    """x / sqrt(|x|^2 + 1e-12), what its square lacks to 1, and the two factors that make it.
+
+    Two, so that no square overflows; and not divisors: XLA sums products without storing them.
+    """
+    scale = 1 / magnitude(vectors, 1e-6)
+    rest = jnp.square(1e-6 * scale)
+    total = jnp.square(vectors * scale).sum(-1, keepdims=True) + rest
+    per_length = 1 / jnp.sqrt(total)
+    return vectors * scale * per_length, jnp.squeeze(rest / total, -1), scale, per_length

@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -122,3 +124,18 @@ def test_a_cosine_target_that_is_no_sign_is_nan_in_value_and_gradient(label):
     value, gradient = step(x)
     assert np.isnan(value)
     assert np.isnan(gradient).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_distance_and_angle_do_not_depend_on_the_unit_to_the_ends_of_the_dtype(dtype):
+    with jax.enable_x64(dtype == "float64"):
+        x = jax.random.normal(jax.random.key(0), (3, 4, 5), dtype)
+        step = jax.value_and_grad(lambda x: jaxloss.cosine_embedding_loss(x[0], x[1], jnp.array([1, 1, -1, 1], dtype)))
+        far = functools.partial(jaxloss.triplet_margin_loss, eps=0.0, reduction="none")
+        cosine, slope = step(x)
+        for exponent in (40 - jnp.finfo(dtype).maxexp, jnp.finfo(dtype).maxexp - 24):
+            unit = jnp.array(2.0, dtype) ** exponent
+            np.testing.assert_allclose(far(*(unit * x), margin=unit) / unit, far(*x), rtol=100 * jnp.finfo(dtype).eps)
+        large, small_slope = step(unit * x)
+        np.testing.assert_allclose(large, cosine, rtol=1e-5)
+        np.testing.assert_allclose(small_slope * unit, slope, rtol=1e-5, atol=1e-6)
