@@ -24,7 +24,7 @@ def _describe(array: Array) -> str:
     return f"{array.dtype} of shape {array.shape}"
 
 
-def _single_precision(array: Array) -> Array:
+def single_precision(array: Array) -> Array:
     """Half precision and less become float32, so that losses are neither quantised nor overflow."""
     return array.astype(jnp.float32) if array.dtype.itemsize < 4 else array
 
@@ -67,6 +67,10 @@ class Contract:
 
     def floats(self, hint: str = "", /, **arrays: Any) -> tuple[Array, ...]:
         """Floating arrays of one shape, that of the first; returned in float32 or better."""
+        return tuple(map(single_precision, self.floats_as_given(hint, **arrays)))
+
+    def floats_as_given(self, hint: str = "", /, **arrays: Any) -> tuple[Array, ...]:
+        """The same, in their own dtypes: for a loss that casts them where it reads them."""
         checked = [self.array(name, value) for name, value in arrays.items()]
         shape, first = checked[0].shape, next(iter(arrays))
         for name, array in zip(arrays, checked, strict=True):
@@ -77,7 +81,7 @@ class Contract:
             _require(f"{problem} {cast}", chex.assert_type, array, float)
             reshape = f"Reshape it: {name}.reshape({first}.shape)." if array.size == checked[0].size else hint
             _require(f"{problem} {reshape or 'Losses do not broadcast.'}", chex.assert_shape, array, shape)
-        return tuple(_single_precision(array) for array in checked)
+        return tuple(checked)
 
     def floating(self, shapes: Sequence[tuple[int, ...]], hint: str = "", /, **arrays: Any) -> Array:
         """A floating array of one of the shapes; returned in float32 or better."""
@@ -88,7 +92,7 @@ class Contract:
         _require(f"{problem} Cast it: {name}.astype(jnp.float32).", chex.assert_type, array, float)
         shape = array.shape if array.shape in shapes else shapes[0]
         _require(f"{problem} {hint or 'Losses do not broadcast.'}", chex.assert_shape, array, shape)
-        return _single_precision(array)
+        return single_precision(array)
 
     def axis(self, axis: int, ndim: int) -> int:
         """A class axis, counted from the front."""

@@ -24,12 +24,12 @@ def with_slopes(*slopes: Callable[..., ArrayLike] | None) -> Callable[[Callable[
         def jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
             # What value and slope had in common would be stored.
             apart = [_apart(x) if isinstance(x, Array) else x for x in primals]
+            result = function(*primals)
             terms = [
-                slope(*apart) * tangent
+                slope(*apart) * tangent.astype(result.dtype)
                 for slope, tangent in zip(slopes, tangents, strict=True)
                 if slope and not isinstance(tangent, SymbolicZero)
             ]
-            result = function(*primals)
             return result, functools.reduce(operator.add, terms, jnp.zeros_like(result))
 
         function.defjvp(jvp, symbolic_zeros=True)

@@ -17,6 +17,7 @@ from jaxloss._numerics import (
     entry,
     expand,
     fill_hidden,
+    in_one_piece,
     is_class,
     log_softmax,
     logit_margin,
@@ -274,7 +275,7 @@ def binary_cross_entropy(
     values = _cross_entropy_of_probabilities(pred, target)
     if weight is not None:
         values = weigh(_factor(contract, pred, where, weight=weight), values)
-    return reduce(values, where)
+    return reduce(in_one_piece(values), where)
 
 
 @compiled_when_eager
@@ -331,7 +332,7 @@ def binary_cross_entropy_with_logits(
         values = weighted_bce_of_logits(pred, target, _factor(contract, pred, where, pos_weight=pos_weight))
     if weight is not None:
         values = weigh(_factor(contract, pred, where, weight=weight), values)
-    return reduce(values, where)
+    return reduce(in_one_piece(values), where)
 
 
 @compiled_when_eager
@@ -383,7 +384,7 @@ def focal_loss(
     target = jax.lax.stop_gradient(target)
     gamma = contract.nonnegative(pred.dtype, gamma=gamma)
     alpha = _factor(contract, pred, where, alpha=alpha)
-    return reduce(_focal_of_bce(pred, target, gamma, alpha, alpha), where)
+    return reduce(in_one_piece(_focal_of_bce(pred, target, gamma, alpha, alpha)), where)
 
 
 @compiled_when_eager
@@ -438,7 +439,7 @@ def sigmoid_focal_loss(
     if alpha is not None:
         positive = contract.fraction(pred.dtype, alpha=alpha)
         negative = 1 - positive
-    return reduce(_focal_of_sigmoid(pred, target, gamma, positive, negative), where)
+    return reduce(in_one_piece(_focal_of_sigmoid(pred, target, gamma, positive, negative)), where)
 
 
 @compiled_when_eager

@@ -10,7 +10,7 @@ from jaxtyping import ArrayLike, Bool, Float
 
 from jaxloss._contracts import Contract
 from jaxloss._eager import compiled_when_eager
-from jaxloss._numerics import divide, expand, fill_hidden
+from jaxloss._numerics import divide, expand, fill_hidden, in_one_piece
 from jaxloss.reductions import Reduction, resolve
 
 
@@ -56,7 +56,7 @@ def box_iou_loss(
     contract = Contract("box_iou_loss")
     reduce = resolve(contract.function, reduction)
     boxes, truth, eps, where = _boxes(contract, pred, target, eps, where)
-    return reduce(1 - _overlap(boxes, truth, eps).iou, where)
+    return reduce(in_one_piece(1 - _overlap(boxes, truth, eps).iou), where)
 
 
 @compiled_when_eager
@@ -101,7 +101,7 @@ def generalized_box_iou_loss(
     boxes, truth, eps, where = _boxes(contract, pred, target, eps, where)
     overlap = _overlap(boxes, truth, eps)
     hull = overlap.hull_width * overlap.hull_height
-    return reduce(1 - overlap.iou + divide(hull - overlap.union, hull + eps), where)
+    return reduce(in_one_piece(1 - overlap.iou + divide(hull - overlap.union, hull + eps)), where)
 
 
 @compiled_when_eager
@@ -145,7 +145,7 @@ def distance_box_iou_loss(
     reduce = resolve(contract.function, reduction)
     boxes, truth, eps, where = _boxes(contract, pred, target, eps, where)
     overlap = _overlap(boxes, truth, eps)
-    return reduce(1 - overlap.iou + _centre_distance(boxes, truth, overlap, eps), where)
+    return reduce(in_one_piece(1 - overlap.iou + _centre_distance(boxes, truth, overlap, eps)), where)
 
 
 @compiled_when_eager
@@ -193,7 +193,8 @@ def complete_box_iou_loss(
     overlap = _overlap(boxes, truth, eps)
     aspect = 4 / math.pi**2 * jnp.square(_aspect_angle(truth) - _aspect_angle(boxes))
     aspect_weight = jax.lax.stop_gradient(divide(aspect, 1 - overlap.iou + aspect + eps))
-    return reduce(1 - overlap.iou + _centre_distance(boxes, truth, overlap, eps) + aspect_weight * aspect, where)
+    values = 1 - overlap.iou + _centre_distance(boxes, truth, overlap, eps) + aspect_weight * aspect
+    return reduce(in_one_piece(values), where)
 
 
 class _Boxes(NamedTuple):

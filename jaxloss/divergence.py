@@ -84,7 +84,7 @@ def _slope_of_target(pred: Array, target: Array) -> Array:
 
 @with_slopes(lambda pred, target: -target, _slope_of_target)
 def _of_target(pred: Array, target: Array) -> Array:
-    return weigh(target, _log(target) - pred)
+    return jnp.where(target == 0, 0.0, target * (jnp.log(target) - pred))
 
 
 def _log_ratio(pred: Array, target: Array) -> Array:

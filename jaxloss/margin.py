@@ -152,7 +152,7 @@ def soft_margin_loss(
     contract = Contract("soft_margin_loss")
     reduce = resolve(contract.function, reduction)
     (pred,), target, where = _signed(contract, target, where, pred=pred)
-    return reduce(softplus(-target * pred), where)
+    return reduce(in_one_piece(softplus(-target * pred)), where)
 
 
 @compiled_when_eager
@@ -201,7 +201,7 @@ def hinge_embedding_loss(
     margin = contract.any_number(pred.dtype, margin=margin)
     like = jnp.where(target == -1, 0.0, pred)
     unlike = jnp.where(target == 1, 0.0, _positive_part(-pred + margin))
-    return reduce(like + unlike, where)
+    return reduce(in_one_piece(like + unlike), where)
 
 
 @compiled_when_eager

@@ -60,7 +60,8 @@ def sum(  # noqa: A001 the public name is the reduction's
     >>> sum(jnp.array([1.0, jnp.nan, 3.0]), jnp.array([True, False, True]))
     Array(4., dtype=float32)
     """
-    return _over_mesh(jnp.sum(in_one_piece(none(values, weights))), axis_name)
+    weighted = none(values, weights)
+    return _over_mesh(jnp.sum(weighted if weights is None else in_one_piece(weighted)), axis_name)
 
 
 def mean(

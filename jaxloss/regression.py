@@ -2,6 +2,7 @@
 
 import math
 import numbers
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -9,9 +10,9 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import ArrayLike, Bool, Float
 
-from jaxloss._contracts import Contract
+from jaxloss._contracts import Contract, single_precision
 from jaxloss._eager import compiled_when_eager
-from jaxloss._numerics import fill_hidden, nan_unless, quotient, weigh, with_slopes
+from jaxloss._numerics import fill_hidden, in_one_piece, nan_unless, quotient, weigh, with_slopes
 from jaxloss.reductions import Reduction, resolve
 
 
@@ -47,8 +48,8 @@ def mse_loss(
     """
     contract = Contract("mse_loss")
     reduce = resolve(contract.function, reduction)
-    error, where = _error(contract, pred, target, where)
-    return reduce(jnp.square(error), where)
+    pred, target, where = _pair(contract, pred, target, where)
+    return reduce(_squared_error(pred, target), where)
 
 
 @compiled_when_eager
@@ -83,8 +84,8 @@ def l1_loss(
     """
     contract = Contract("l1_loss")
     reduce = resolve(contract.function, reduction)
-    error, where = _error(contract, pred, target, where)
-    return reduce(_smooth_l1(error, 0.0), where)
+    pred, target, where = _pair(contract, pred, target, where)
+    return reduce(_absolute_error(pred, target), where)
 
 
 @compiled_when_eager
@@ -169,6 +170,7 @@ def huber_loss(
     contract = Contract("huber_loss")
     reduce = resolve(contract.function, reduction)
     pred, target, where = _pair(contract, pred, target, where)
+    pred, target = single_precision(pred), single_precision(target)
     delta = contract.positive(pred.dtype, delta=delta)
     return reduce(_huber(0.5 * pred - 0.5 * target, delta), where)
 
@@ -211,7 +213,7 @@ def log_cosh_loss(
     contract = Contract("log_cosh_loss")
     reduce = resolve(contract.function, reduction)
     error, where = _error(contract, pred, target, where)
-    return reduce(_log_cosh(error), where)
+    return reduce(in_one_piece(_log_cosh(error)), where)
 
 
 @compiled_when_eager
@@ -265,7 +267,7 @@ def quantile_loss(
     where = contract.mask(pred.shape, where=where)
     pred, target = fill_hidden(where, 0.0, pred, target)
     slope = jnp.where(target > pred, q, jnp.where(target < pred, q - 1, q - 0.5))
-    return reduce(weigh(2 * slope, 0.5 * target - 0.5 * pred), where)
+    return reduce(in_one_piece(weigh(2 * slope, 0.5 * target - 0.5 * pred)), where)
 
 
 @compiled_when_eager
@@ -324,7 +326,7 @@ def gaussian_nll_loss(
     (var,) = fill_hidden(where, 1.0, var)
     contract.check_nonnegative("For a log-variance pass its exponential.", var=var)
     values = _gaussian_nll(pred, target, _at_least(var, eps))
-    return reduce(values + 0.5 * math.log(2 * math.pi) if full else values, where)
+    return reduce(in_one_piece(values + 0.5 * math.log(2 * math.pi) if full else values), where)
 
 
 @compiled_when_eager
@@ -390,7 +392,7 @@ def poisson_nll_loss(
         many = jnp.where(target > 1, target, 1.0)
         likelihood = rate + many * (jnp.log(many) - 1 - log_rate) + 0.5 * jnp.log(2 * math.pi * many)
         values = jnp.where(target > 1, likelihood, values)
-    return reduce(values, where)
+    return reduce(in_one_piece(values), where)
 
 
 @with_slopes(jnp.exp)
@@ -398,17 +400,40 @@ def _exp(value: Array) -> Array:
     return jnp.exp(value)
 
 
-def _error(contract: Contract, pred: Any, target: Any, where: Any) -> tuple[Array, Array | None]:
-    pred, target, where = _pair(contract, pred, target, where)
-    return pred - target, where
-
-
 def _pair(contract: Contract, pred: Any, target: Any, where: Any) -> tuple[Array, Array, Array | None]:
     """What every loss of two numbers does first; what is masked becomes an error of 0."""
-    pred, target = contract.floats(pred=pred, target=target)
+    pred, target = contract.floats_as_given(pred=pred, target=target)
     where = contract.mask(pred.shape, where=where)
     pred, target = fill_hidden(where, 0.0, pred, target)
     return pred, target, where
+
+
+def _error(contract: Contract, pred: Any, target: Any, where: Any) -> tuple[Array, Array | None]:
+    pred, target, where = _pair(contract, pred, target, where)
+    return _difference(pred, target), where
+
+
+def _difference(pred: Array, target: Array) -> Array:
+    return single_precision(pred) - single_precision(target)
+
+
+def _of_error(slope: Callable[[Array], Array], value: Callable[[Array], Array]) -> Callable[[Array, Array], Array]:
+    """A function of the error that reads both arrays as they are given: XLA stores neither the error nor the value."""
+
+    @with_slopes(
+        lambda pred, target: slope(_difference(pred, target)), lambda pred, target: -slope(_difference(pred, target))
+    )
+    def of_error(pred: Array, target: Array) -> Array:
+        values = value(_difference(pred, target))
+        return values if pred.dtype == values.dtype or _SUMS_HALF_PRECISION else in_one_piece(values)
+
+    return of_error
+
+
+# XLA on CPU casts where it sums; before, it stored what it had cast.
+_SUMS_HALF_PRECISION = jax.__version_info__ >= (0, 11, 2)
+_squared_error = _of_error(lambda error: 2 * error, jnp.square)
+_absolute_error = _of_error(jnp.sign, jnp.abs)
 
 
 def _smooth_l1_slope(error: Array, beta: ArrayLike) -> Array:
