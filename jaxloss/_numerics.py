@@ -273,17 +273,36 @@ def is_explicitly_sharded(array: Array) -> bool:
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
 def soft_cross_entropy(logits: Array, target: Array, axis: int) -> Array:
     """-sum_i y_i log softmax(x)_i: sum_i y_i log sum_j exp(x_j - x_k) - sum_i y_i (x_i - x_k), with x_k the largest."""
-    shifted, _, _, excess = partition(logits, axis)
-    return jnp.sum(target, axis) * jnp.log1p(jnp.squeeze(excess, axis)) - jnp.sum(
-        in_one_piece(weigh(target, shifted)), axis
-    )
+    return _soft_cross_entropy_and_partition(logits, target, axis)[0]
+
+
+def _soft_cross_entropy_and_partition(logits: Array, target: Array, axis: int) -> tuple[Array, tuple[Array, ...]]:
+    """One sum after the other, so that what the one is of leaves its place to what the other is of."""
+    largest = jax.lax.stop_gradient(logits.max(axis, keepdims=True))
+    likelihood = jnp.sum(in_one_piece(weigh(target, jnp.minimum(logits - largest, 0.0))), axis)
+    likelihood, largest = jax.lax.optimization_barrier((likelihood, largest))
+    parts = partition(logits, axis, largest)
+    return jnp.sum(target, axis) * jnp.log1p(jnp.squeeze(parts[-1], axis)) - likelihood, parts
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
+def _known(value: Array, logits: Array, target: Array, axis: int) -> Array:
+    """The loss that was computed already, to be differentiated as the loss."""
+    del logits, target, axis
+    return value
+
+
+@_known.defjvp
+def _known_jvp(axis, primals, tangents):
+    loss = functools.partial(soft_cross_entropy, axis=axis)
+    return primals[0], jax.jvp(loss, primals[1:], tangents[1:])[1]
 
 
 def _soft_cross_entropy_jvp(axis: int, primals: Any, tangents: Any) -> tuple[Array, Array]:
     logits, target = primals
-    shifted, relative, total, excess = partition(logits, axis)
+    value, (shifted, relative, total, excess) = _soft_cross_entropy_and_partition(logits, target, axis)
+    value = _known(value, logits, target, axis)
     labels = jnp.sum(target, axis, keepdims=True)
-    value = soft_cross_entropy(logits, target, axis)
     tangent = jnp.zeros_like(value)
     if not isinstance(tangents[0], SymbolicZero):
         # p - y; next to 1 from 1 - p, where 1 - exp(0) is for the second derivative.
@@ -300,9 +319,11 @@ def _soft_cross_entropy_jvp(axis: int, primals: Any, tangents: Any) -> tuple[Arr
 soft_cross_entropy.defjvp(_soft_cross_entropy_jvp, symbolic_zeros=True)
 
 
-def partition(logits: Array, axis: int) -> tuple[Array, Array, Array, Array]:
+def partition(logits: Array, axis: int, largest: Array | None = None) -> tuple[Array, Array, Array, Array]:
     """x_i - x_k, with x_k the largest, and its exponential; the sum of these, and this less 1, with its own digits."""
-    shifted = logits - in_one_piece(jax.lax.stop_gradient(logits.max(axis, keepdims=True)))
+    if largest is None:
+        largest = jax.lax.stop_gradient(logits.max(axis, keepdims=True))
+    shifted = logits - in_one_piece(largest)
     shifted = jnp.where(shifted > 0, 0.0, shifted)  # XLA may compute a logit twice, and round it in two ways.
     relative = jnp.exp(shifted)
     total = relative.sum(axis, keepdims=True)

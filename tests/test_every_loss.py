@@ -482,3 +482,21 @@ def test_an_elementwise_loss_stores_its_values_and_nothing_else(loss, dtype):
     memory = jax.jit(jax.value_and_grad(loss)).lower(array, array).compile(OPTIMISED).memory_analysis()
     assert memory is not None
     assert memory.temp_size_in_bytes <= 1.01 * 4 * array.size
+
+
+@pytest.mark.skipif(jax.__version_info__ < (0, 11, 2), reason="XLA on CPU then stores what it casts before it sums it")
+@pytest.mark.parametrize(
+    ("loss", "dtype"),
+    [
+        (jaxloss.mse_loss, "bfloat16"),
+        (jaxloss.l1_loss, "bfloat16"),
+        (jaxloss.soft_target_cross_entropy, "float32"),
+    ],
+)
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_what_is_summed_is_not_stored_beside_the_gradient(loss, dtype, reduction):
+    array = jax.ShapeDtypeStruct((1024, 512), dtype)
+    step = jax.jit(jax.value_and_grad(functools.partial(loss, reduction=reduction)))
+    memory = step.lower(array, array).compile(OPTIMISED).memory_analysis()
+    assert memory is not None
+    assert memory.temp_size_in_bytes < array.size / 8
