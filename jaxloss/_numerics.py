@@ -193,7 +193,7 @@ def _power_jvp(primals, tangents):
 
 def negative_log_softmax(logits: Array, index: Array, axis: int) -> Array:
     """-log softmax(x)_y as log(1 + exp(-z)), z the margin of class y; NaN for an index out of range."""
-    return softplus(-logit_margin(logits, index, axis))
+    return in_one_piece(softplus(-logit_margin(logits, index, axis)))
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
