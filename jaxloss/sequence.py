@@ -98,6 +98,12 @@ def ctc_loss(
 @functools.partial(jax.custom_jvp, nondiff_argnums=(4,))
 def _negative_log_likelihood(pred: Array, target: Array, frames: Array, target_lengths: Array, blank: int) -> Array:
     """Never negative; inf, with gradient 0, where no alignment is possible."""
+    return _values(pred, target, frames, target_lengths, blank)
+
+
+# Jitted, so that JAX traces the scans, and their derivatives, once for all calls of these shapes.
+@functools.partial(jax.jit, static_argnums=4, inline=True)
+def _values(pred: Array, target: Array, frames: Array, target_lengths: Array, blank: int) -> Array:
     emissions, log_likeliest, _ = _emissions(pred, target, frames, blank)
     return _forward(emissions, log_likeliest, target, target_lengths, keep=False)[0]
 
@@ -109,6 +115,7 @@ def _negative_log_likelihood_jvp(blank: int, primals: Any, tangents: Any) -> tup
     return values, jnp.sum(slopes * tangents[0], (-2, -1))
 
 
+@functools.partial(jax.jit, static_argnums=4, inline=True)
 def _values_and_slopes(
     pred: Array, target: Array, frames: Array, target_lengths: Array, blank: int
 ) -> tuple[Array, Array]:
