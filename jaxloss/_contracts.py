@@ -4,20 +4,25 @@ Shapes and dtypes are asserted by chex while tracing. Values are stated with `ch
 carries no trace of them until the outermost step is wrapped in `chex.chexify` or `checkify.checkify`.
 """
 
+import functools
 import itertools
 import math
 import numbers
-from collections.abc import Callable, Sequence
+import operator
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import chex
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.experimental import checkify
 
-# Rounding allowed in a sum of probabilities, which may come from bfloat16 (8 bits).
+# Allowed in a sum of probabilities beside their own rounding: of a float32 softmax, or of bfloat16 (8 bits).
 _SUM_TOLERANCE = 1e-2
+# How many units in the last place a probability may lie beyond 0 or 1: sums of a softmax do by two or three.
+ULPS_BEYOND = 4
 
 
 def _describe(array: Array) -> str:
@@ -32,6 +37,43 @@ def single_precision(array: Array) -> Array:
 def _signed(indices: Array) -> Array:
     """Small and unsigned integers become signed ones that hold every class, so that no index wraps."""
     return indices.astype(jnp.int64 if indices.dtype.itemsize == 8 else jnp.int32)
+
+
+def saturated(value: Any) -> Any:
+    """Integers of NumPy and Python within the range of JAX's, 32 bits as a rule: a label must not wrap into a class."""
+    is_python = isinstance(value, int) and not isinstance(value, bool)
+    if is_python or (isinstance(value, np.ndarray | np.generic) and value.dtype in (np.int64, np.uint64)):
+        limits = np.iinfo(jax.dtypes.canonicalize_dtype(np.int64 if is_python else value.dtype))
+        return np.clip(value, limits.min, limits.max)
+    return value
+
+
+def near_unit_interval(p: Array) -> Array:
+    """Probabilities in float32 or better, where those a few units in the last place beyond 0 or 1 are the end."""
+    slack = ULPS_BEYOND * float(jnp.finfo(p.dtype).eps)
+    p = single_precision(p)
+    return jnp.where((p >= -slack) & (p <= 1 + slack), jnp.clip(p, 0.0, 1.0), p)
+
+
+def _lowest_and_highest(array: Array) -> dict[str, Array]:
+    """Of empty arrays, and of arrays whose size is a symbol, too."""
+    info = jnp.iinfo(array.dtype) if jnp.issubdtype(array.dtype, jnp.integer) else jnp.finfo(array.dtype)
+    low, high = (info.min, info.max) if isinstance(info, jnp.iinfo) else (-jnp.inf, jnp.inf)
+    return {"lowest": array.min(initial=high), "highest": array.max(initial=low)}
+
+
+def _as_float(size: Any) -> Array:
+    """A size, which may be a symbol."""
+    return jnp.asarray(float(size) if isinstance(size, int) else size, jnp.float32)
+
+
+def _count(array: Array) -> Array:
+    return functools.reduce(operator.mul, map(_as_float, array.shape), jnp.float32(1))
+
+
+def _nan_unless(inside: Array, array: Array, dtype: Any) -> Array:
+    """What lies out of its domain is NaN in every loss: no plausible number comes of it."""
+    return jnp.where(inside, array.astype(dtype), jnp.nan)
 
 
 def _require(problem: str, assertion: Callable[..., None], *args: Any) -> None:
@@ -56,13 +98,16 @@ class Contract:
 
     def __init__(self, function: str):
         self.function = function
+        # The dtypes in which arrays came, before they were cast.
+        self._given: dict[str, Any] = {}
 
     # Shapes and dtypes, while tracing.
 
     def array(self, name: str, value: Any) -> Array:
         is_array = isinstance(value, numbers.Number) or hasattr(value, "dtype") or hasattr(value, "__jax_array__")
         if not is_array:
-            raise TypeError(f"{self.function}: `{name}` must be an array, got {type(value).__name__}.")
+            hint = f" Make it one: jnp.asarray({name})." if isinstance(value, Sequence) and value != str(value) else ""
+            raise TypeError(f"{self.function}: `{name}` must be an array, got {type(value).__name__}.{hint}")
         return jnp.asarray(value)
 
     def floats(self, hint: str = "", /, **arrays: Any) -> tuple[Array, ...]:
@@ -81,6 +126,7 @@ class Contract:
             _require(f"{problem} {cast}", chex.assert_type, array, float)
             reshape = f"Reshape it: {name}.reshape({first}.shape)." if array.size == checked[0].size else hint
             _require(f"{problem} {reshape or 'Losses do not broadcast.'}", chex.assert_shape, array, shape)
+            self._given.setdefault(name, array.dtype)
         return tuple(checked)
 
     def floating(self, shapes: Sequence[tuple[int, ...]], hint: str = "", /, **arrays: Any) -> Array:
@@ -109,6 +155,16 @@ class Contract:
             raise ValueError(f"{self.function}: `axis` must not name an axis twice, got {axes!r}.")
         return checked
 
+    def not_swapped(self, *, pred: Any, target: Any) -> None:
+        """Labels where the scores must be, and scores where the labels must be."""
+        pred, target = self.array("pred", pred), self.array("target", target)
+        if jnp.issubdtype(pred.dtype, jnp.integer) and jnp.issubdtype(target.dtype, jnp.floating):
+            problem = (
+                f"{self.function}: `pred` must be floating and `target` integer, got {_describe(pred)} and "
+                f"{_describe(target)}. They are swapped: {self.function}(pred, target)."
+            )
+            _require(problem, chex.assert_type, pred, float)
+
     def classes(self, axis: int, hint: str = "", **arrays: Any) -> tuple[Array, ...]:
         """Floating arrays of one shape that has a class axis, with at least one class."""
         first = next(iter(arrays))
@@ -121,7 +177,18 @@ class Contract:
 
     def class_indices(self, pred: Array, axis: int, target: Any, hint: str = "") -> Array:
         """Integer class indices of pred's shape without the class axis; returned signed."""
-        return self._indices(pred.shape[:axis] + pred.shape[axis + 1 :], "class indices", target, hint)
+        target = self.array("target", saturated(target))
+        shape = pred.shape[:axis] + pred.shape[axis + 1 :]
+        others = [other for other in range(pred.ndim) if target.shape == pred.shape[:other] + pred.shape[other + 1 :]]
+        if target.shape == shape:
+            hint = "Cast it: target.astype(jnp.int32)."
+        elif target.shape == (*shape, 1):
+            hint = "Drop its last axis: target.squeeze(-1)."
+        elif others:
+            hint = f"If the classes of `pred` lie on axis {others[0]}, pass axis={others[0]}."
+        elif target.shape != pred.shape:
+            hint = "It must have the shape of `pred` without the class axis."
+        return self._indices(shape, "class indices", target, hint)
 
     def label_lists(self, pred: Array, target: Any, hint: str = "") -> Array:
         """For each row of classes a list of class indices, of pred's shape; returned signed."""
@@ -129,7 +196,7 @@ class Contract:
 
     def _indices(self, shape: tuple[int | str, ...], meaning: str, target: Any, hint: str) -> Array:
         """Integers of a shape in which a name stands for any size."""
-        target = self.array("target", target)
+        target = self.array("target", saturated(target))
         problem = (
             f"{self.function}: `target` must hold integer {meaning} of shape {shape}, got {_describe(target)}. {hint}"
         )
@@ -138,13 +205,13 @@ class Contract:
         return _signed(target)
 
     def index(self, **options: Any) -> Any:
-        """An option that is one integer."""
+        """An option that is one integer; returned signed."""
         ((name, value),) = options.items()
-        array = self.array(name, value)
+        array = self.array(name, saturated(value))
         problem = f"{self.function}: `{name}` must be one integer, got {_describe(array)}."
         _require(problem, chex.assert_type, array, int)
         _require(problem, chex.assert_shape, array, ())
-        return value
+        return _signed(array)
 
     def class_index(self, classes: int, **options: int) -> int:
         """An option that is the index of one class, a Python number."""
@@ -159,13 +226,16 @@ class Contract:
         problem = f"{self.function}: `pred` must be (..., time, classes), got {_describe(pred)}."
         _require(problem, chex.assert_shape, pred, (..., None, None))
         _require(problem, chex.assert_axis_dimension_gt, pred, -1, 0)
-        shape = (*pred.shape[:-2], "labels")
-        return pred, self._indices(shape, "class indices", target, "Pad what was concatenated.")
+        target = self.array("target", target)
+        hint = "Pad what was concatenated: one row of labels a sequence."
+        if pred.ndim == 3 and target.ndim == 2 and target.shape[0] == pred.shape[1]:
+            hint = "If the frames of `pred` come first, as in PyTorch, move them: jnp.moveaxis(pred, 0, 1)."
+        return pred, self._indices((*pred.shape[:-2], "labels"), "class indices", target, hint)
 
     def lengths(self, shape: tuple[int, ...], longest: int, **options: Any) -> Array:
         """Integer lengths in [0, longest]; None for the longest."""
         ((name, value),) = options.items()
-        lengths = self.array(name, jnp.full(shape, longest, jnp.int32) if value is None else value)
+        lengths = self.array(name, jnp.full(shape, longest, jnp.int32) if value is None else saturated(value))
         problem = f"{self.function}: `{name}` must hold integer lengths of shape {shape}, got {_describe(lengths)}."
         _require(problem, chex.assert_type, lengths, int)
         _require(problem, chex.assert_shape, lengths, shape)
@@ -213,21 +283,29 @@ class Contract:
             f"{self.function}: `{name}` must be boolean and broadcast to {shape}, the shape of {of}, "
             f"got {_describe(where)}."
         )
-        _require(f"{problem} Compare first: {name}={name} > 0.", chex.assert_type, where, bool)
+        hint = f"Compare first: {name}={name} > 0."
+        if jnp.issubdtype(where.dtype, jnp.floating):
+            hint += (
+                " Numbers that weigh each loss are for a reduction: reduction=lambda values, weights: "
+                "jaxloss.reductions.mean(values, weights * numbers)."
+            )
+        _require(f"{problem} {hint}", chex.assert_type, where, bool)
         _require(problem, chex.assert_is_broadcastable, where.shape, shape)
         return jnp.broadcast_to(where, shape)
 
     def factor(self, shape: tuple[int, ...], dtype: Any, **options: Any) -> Array:
-        """An option that multiplies: a number or numbers that broadcast to `shape`, at least 0."""
+        """An option that multiplies: a number or numbers that broadcast to `shape`, at least 0; NaN where below."""
         ((name, value),) = options.items()
         array = self._numeric(name, value)
         problem = f"{self.function}: `{name}` must broadcast to {shape}, got {_describe(array)}."
         _require(problem, chex.assert_is_broadcastable, array.shape, shape)
         if array.ndim == 0:
-            array = jnp.asarray(self.nonnegative(dtype, **options))
-        elif array.size:
-            self.check(jnp.all(array >= 0), f"`{name}` must be at least 0, got {{lowest}}.", lowest=array.min())
-        return jnp.broadcast_to(array.astype(dtype), shape)
+            array = jnp.asarray(self.nonnegative(dtype, **options), dtype)
+        else:
+            lowest = _lowest_and_highest(array)["lowest"]
+            self.check(jnp.all(array >= 0), f"`{name}` must be at least 0, got {{lowest}}.", lowest=lowest)
+            array = _nan_unless(array >= 0, array, dtype)
+        return jnp.broadcast_to(array, shape)
 
     def one_per_class(self, classes: int, dtype: Any, **options: Any) -> Array:
         """An option with a number at least 0 for each class."""
@@ -236,6 +314,15 @@ class Contract:
         problem = f"{self.function}: `{name}` must have one number a class, shape ({classes},), got {_describe(array)}."
         _require(problem, chex.assert_shape, array, (classes,))
         return self.factor((classes,), dtype, **options)
+
+    def named(self, **options: Any) -> None:
+        """A mapping from names to numbers."""
+        ((name, value),) = options.items()
+        if not isinstance(value, Mapping):
+            hint = f'Name each: {name}={{"bce": ..., "dice": ...}}.'
+            raise TypeError(f"{self.function}: `{name}` must be a mapping by name, got {type(value).__name__}. {hint}")
+        if wrong := [key for key in value if not isinstance(key, str)]:
+            raise TypeError(f"{self.function}: the names in `{name}` must be strings, got {wrong}.")
 
     def one_of(self, choices: Sequence[int], **options: Any) -> int:
         """An option that is one of a few Python integers, each of them another formula."""
@@ -246,13 +333,14 @@ class Contract:
         return choices[choices.index(value)]
 
     def fractions(self, size: int, meaning: str, dtype: Any, **options: Any) -> Array:
-        """An option with `size` numbers in [0, 1]."""
+        """An option with `size` numbers in [0, 1]; NaN where outside."""
         ((name, value),) = options.items()
         array = self._numeric(name, value)
         problem = f"{self.function}: `{name}` must have {meaning}, shape ({size},), got {_describe(array)}."
         _require(problem, chex.assert_shape, array, (size,))
-        self._check_range("values in [0, 1]", (array >= 0) & (array <= 1), "", **{name: array})
-        return array.astype(dtype)
+        inside = (array >= 0) & (array <= 1)
+        self._check_range("values in [0, 1]", inside, "", **{name: array})
+        return _nan_unless(inside, array, dtype)
 
     def _numeric(self, name: str, value: Any) -> Array:
         array = self.array(name, value)
@@ -269,7 +357,7 @@ class Contract:
             raise ValueError(f"{self.function}: `{name}` must be a positive Python integer or None, got {value!r}.")
         return int(value)
 
-    # Options that are numbers: a Python number out of its domain is an error at once, a traced one a value contract.
+    # Options that are numbers. Out of its domain a Python number is an error at once, a traced one NaN, and reported.
 
     def positive(self, dtype: Any, **options: Any) -> Any:
         return self._number(lambda value: value > 0, "greater than 0", dtype, options)
@@ -303,8 +391,9 @@ class Contract:
         array = self._numeric(name, value)
         problem = f"{self.function}: `{name}` must be a number, {domain}, got {_describe(array)}."
         _require(problem, chex.assert_shape, array, ())
-        self.check(inside(array), f"`{name}` must be {domain}, got {{value}}.", value=array)
-        return array.astype(dtype)
+        holds = inside(array)
+        self.check(holds, f"`{name}` must be {domain}, got {{value}}.", value=array)
+        return _nan_unless(holds, array, dtype)
 
     # Values, at run time, when asked for.
 
@@ -315,23 +404,30 @@ class Contract:
     def check_labels(self, target: Array, classes: int, hint: str = "") -> None:
         self._check_range(f"class indices in [0, {classes})", (target >= 0) & (target < classes), hint, target=target)
 
-    def check_signs(self, hint: str = "", **arrays: Array) -> None:
-        for name, array in arrays.items():
-            self._check_range("-1 or 1", jnp.abs(array) == 1, hint, **{name: array})
-
     def check_lengths(self, longest: int, **arrays: Array) -> None:
         for name, lengths in arrays.items():
             self._check_range(
                 f"lengths in [0, {longest}]", (lengths >= 0) & (lengths <= longest), "", **{name: lengths}
             )
 
-    def check_probabilities(self, hint: str = "", **arrays: Array) -> None:
-        for name, array in arrays.items():
-            self._check_range("values in [0, 1]", (array >= 0) & (array <= 1), hint, **{name: array})
+    def probabilities(self, hint: str = "", **arrays: Array) -> Array:
+        """Values in [0, 1]; NaN where outside, by more than rounding."""
+        ((name, array),) = arrays.items()
+        slack = ULPS_BEYOND * float(jnp.finfo(self._given.get(name, array.dtype)).eps)
+        return self._inside("values in [0, 1]", (array >= -slack) & (array <= 1 + slack), hint, **arrays)
 
-    def check_nonnegative(self, hint: str = "", **arrays: Array) -> None:
-        for name, array in arrays.items():
-            self._check_range("values at least 0", array >= 0, hint, **{name: array})
+    def nonnegative_values(self, hint: str = "", **arrays: Array) -> Array:
+        """NaN where below 0."""
+        return self._inside("values at least 0", *(array >= 0 for array in arrays.values()), hint, **arrays)
+
+    def signs(self, hint: str, **arrays: Array) -> Array:
+        """-1 or 1; NaN elsewhere."""
+        return self._inside("-1 or 1", *(jnp.abs(array) == 1 for array in arrays.values()), hint, **arrays)
+
+    def _inside(self, needed: str, holds: Array, hint: str, **arrays: Array) -> Array:
+        self._check_range(needed, holds, hint, **arrays)
+        (array,) = arrays.values()
+        return array * jnp.where(holds, 1.0, jnp.nan)  # A factor: NaN spreads to the gradient too.
 
     def check_log_probabilities(self, hint: str = "", **arrays: Array) -> None:
         for name, array in arrays.items():
@@ -342,23 +438,37 @@ class Contract:
 
     def _check_range(self, needed: str, holds: Array, hint: str, **arrays: Array) -> None:
         ((name, array),) = arrays.items()
-        if array.size:
-            message = f"`{name}` must hold {needed}, got values from {{lowest}} to {{highest}}. {hint}".rstrip()
-            self.check(jnp.all(holds), message, lowest=array.min(), highest=array.max())
+        message = f"`{name}` must hold {needed}, got values from {{lowest}} to {{highest}}. {hint}".rstrip()
+        self.check(jnp.all(holds), message, **_lowest_and_highest(array))
 
-    def check_distributions(self, target: Array, axis: int) -> None:
-        self.check_probabilities(target=target)
-        holds = jnp.all(jnp.abs(target.sum(axis) - 1) <= _SUM_TOLERANCE)
+    def _rounding(self, name: str, array: Array) -> tuple[float, float]:
+        """How far off numbers are in the dtype in which they came: relative, and however small they are."""
+        info = jnp.finfo(self._given.get(name, array.dtype))
+        return 0.5 * float(info.eps), 0.5 * float(info.smallest_subnormal)
+
+    def distributions(self, target: Array, axis: int) -> Array:
+        """Probabilities, which sum to 1; NaN where outside [0, 1]."""
+        relative, absolute = self._rounding("target", target)
+        tolerance = _SUM_TOLERANCE + relative + absolute * target.shape[axis]
+        holds = jnp.all(jnp.abs(target.sum(axis) - 1) <= tolerance)
         self.check(holds, f"`target` must hold distributions that sum to 1 along axis {axis}.")
+        return self.probabilities(target=target)
 
-    def check_some_distribution(self, name: str, probabilities: Array) -> None:
+    def check_some_distribution(self, is_log: bool, **arrays: Array) -> None:
         """Which axes form a distribution is unknown: the total must be the number of distributions for some choice."""
-        choices = itertools.product(*({1, size} for size in probabilities.shape))
-        counts = {math.prod(choice) for choice in choices} - ({probabilities.size} if probabilities.size > 1 else set())
-        wrong = [jnp.abs(probabilities.sum() - count) > _SUM_TOLERANCE * count for count in sorted(counts)]
-        if probabilities.size:
-            holds = ~jnp.all(jnp.stack(wrong))
-            self.check(holds, f"`{name}` must hold distributions, got values that sum to 1 over no axes.")
+        ((name, array),) = arrays.items()
+        relative, absolute = self._rounding(name, array)
+        probabilities = jnp.exp(array) if is_log else array
+        # A logarithm that is off by a part of itself makes a probability that is off by a part times the logarithm.
+        off = jnp.where(probabilities == 0, 0.0, probabilities * (jnp.abs(array) if is_log else 1.0))
+        total, slack, size = probabilities.sum(), relative * off.sum(), _count(array)
+        wrong = jnp.bool_(True)
+        for choice in itertools.product((False, True), repeat=array.ndim):
+            count = functools.reduce(operator.mul, itertools.compress(map(_as_float, array.shape), choice), 1.0)
+            everything = (count == size) & (size > 1)
+            tolerance = _SUM_TOLERANCE * count + slack + (0.0 if is_log else absolute * size)
+            wrong &= everything | (jnp.abs(total - count) > tolerance)
+        self.check(~wrong, f"`{name}` must hold distributions, got values that sum to 1 over no axes.")
 
     def check_not_softmax(self, pred: Array, axis: int, where: Array | None) -> None:
         """The double softmax: logits that are, in every row, non-negative and sum to 1."""
@@ -374,11 +484,8 @@ class Contract:
 
     def check_not_sigmoid(self, pred: Array, where: Array | None) -> None:
         """The double sigmoid: many logits, none outside [0, 1], some near either end. Less than that proves nothing."""
-        low, high = (jnp.min(pred), jnp.max(pred)) if pred.size else (jnp.inf, -jnp.inf)
-        if where is not None:
-            low = jnp.min(pred, initial=jnp.inf, where=where)
-            high = jnp.max(pred, initial=-jnp.inf, where=where)
-        many = pred.size >= 32 if where is None else where.sum() >= 32
+        low, high = jnp.min(pred, initial=jnp.inf, where=where), jnp.max(pred, initial=-jnp.inf, where=where)
+        many = (_count(pred) if where is None else jnp.sum(where, dtype=jnp.float32)) >= 32
         looks = many & (low >= 0) & (low < 0.1) & (high > 0.9) & (high <= 1)
         self.check(
             ~jnp.asarray(looks),

@@ -83,12 +83,13 @@ def is_class(index: Array, classes: int) -> Array:
 def take_class(per_class: Array, index: Array) -> Array:
     """per_class[index], without a gather, which an explicitly sharded index would refuse; NaN out of range."""
     chosen = one_hot(index, per_class.shape[0], -1)
-    return jnp.sum(jnp.where(chosen, per_class, 0.0), -1) * nan_unless(is_class(index, per_class.shape[0]))
+    each = jnp.broadcast_to(per_class, chosen.shape)
+    return jnp.sum(jnp.where(chosen, each, 0.0), -1) * nan_unless(is_class(index, per_class.shape[0]))
 
 
 def weigh(weight: ArrayLike, value: Array) -> Array:
-    """weight * value, where a weight of zero silences an infinite or undefined value."""
-    return jnp.where((weight == 0) & ~jnp.isfinite(value), 0.0, value) * weight
+    """weight * value, where 0 times infinity is 0. NaN stays NaN: a weight rescales, only a mask hides."""
+    return jnp.where((weight == 0) & jnp.isinf(value), 0.0, value) * weight
 
 
 @with_slopes(jax.nn.sigmoid)
@@ -229,16 +230,22 @@ def _margin_and_others(logits: Array, index: Array, axis: int) -> tuple[Array, A
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
 def entry(values: Array, index: Array, axis: int) -> Array:
-    """The entry of each row at `index`; out of range it is NaN, and so is the slope of the whole row."""
+    """The entry of each row at `index`; out of range it is NaN, and so is the slope of the whole row.
+
+    The slope of an entry that is NaN is NaN.
+    """
     return unchecked_entry(values, index, axis) * nan_unless(is_class(index, values.shape[axis]))
 
 
 @entry.defjvp
 def _entry_jvp(axis, primals, tangents):
     values, index = primals
+    own = entry(values, index, axis)
     valid = jnp.expand_dims(is_class(index, values.shape[axis]), axis)
-    slope = jnp.where(one_hot(index, values.shape[axis], axis) | ~valid, nan_unless(valid), 0.0)
-    return entry(values, index, axis), jnp.sum(slope.astype(values.dtype) * tangents[0], axis)
+    slope = jnp.where(
+        one_hot(index, values.shape[axis], axis) | ~valid, nan_unless(~jnp.expand_dims(jnp.isnan(own), axis)), 0.0
+    )
+    return own, jnp.sum(slope.astype(values.dtype) * tangents[0], axis)
 
 
 def unchecked_entry(values: Array, index: Array, axis: int) -> Array:
@@ -362,11 +369,10 @@ def magnitude(vectors: Array, least: float = 0.0) -> Array:
 
 def norm(vectors: Array, p: ArrayLike) -> Array:
     """The p-norm over the last axis; its gradient at zero is 0."""
-    if isinstance(p, int | float) and p == 1:
-        return jnp.abs(vectors).sum(-1)
-    if isinstance(p, int | float) and p == float("inf"):
-        return jnp.abs(vectors).max(-1, initial=0.0)
-    return _norm(vectors, p)
+    if not isinstance(p, int | float) or p not in (1, float("inf")):
+        return _norm(vectors, p)
+    sizes = jnp.abs(vectors * nan_unless(~jnp.isnan(vectors)))  # NaN is neither larger nor smaller: it has no slope.
+    return sizes.sum(-1) if p == 1 else sizes.max(-1, initial=0.0)
 
 
 @jax.custom_jvp

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import ArrayLike, Bool, Float, Int
 
-from jaxloss._contracts import Contract
+from jaxloss._contracts import Contract, near_unit_interval, single_precision
 from jaxloss._eager import compiled_when_eager
 from jaxloss._numerics import (
     bce_of_logits,
@@ -156,8 +156,8 @@ def nll_loss(
     values = 0.0 - entry(pred, target, axis)  # 0, not -0
     if weight is None:
         return reduce(values, keep)
-    weights = take_class(contract.one_per_class(pred.shape[axis], pred.dtype, weight=weight), target)
-    return reduce(values, fill_hidden(keep, 0.0, weights)[0])
+    weight = contract.one_per_class(pred.shape[axis], pred.dtype, weight=weight)
+    return reduce(values, _label_weights(weight, target, values, keep))
 
 
 @compiled_when_eager
@@ -212,7 +212,7 @@ def soft_target_cross_entropy(
     keep = contract.mask(pred.shape[:axis] + pred.shape[axis + 1 :], where=where)
     (pred,) = fill_hidden(expand(axis, keep), 0.0, pred)
     (target,) = fill_hidden(expand(axis, keep), 1 / pred.shape[axis], target)
-    contract.check_distributions(target, axis)
+    target = contract.distributions(target, axis)
     contract.check_not_softmax(pred, axis, keep)
     smoothing = contract.fraction(pred.dtype, label_smoothing=label_smoothing)
 
@@ -267,14 +267,14 @@ def binary_cross_entropy(
     """
     contract = Contract("binary_cross_entropy")
     reduce = resolve(contract.function, reduction)
-    pred, target = contract.floats(_BINARY, pred=pred, target=target)
+    pred, target = contract.floats_as_given(_BINARY, pred=pred, target=target)
     where = contract.mask(pred.shape, where=where)
     pred, target = fill_hidden(where, 0.5, pred, target)
-    contract.check_probabilities(_LOGITS, pred=pred)
-    contract.check_probabilities(target=target)
+    contract.probabilities(_LOGITS, pred=pred)  # The formula finds the NaN itself, beside the ends.
+    target = contract.probabilities(target=target)
     values = _cross_entropy_of_probabilities(pred, target)
     if weight is not None:
-        values = weigh(_factor(contract, pred, where, weight=weight), values)
+        values = weigh(_factor(contract, values, where, weight=weight), values)
     return reduce(in_one_piece(values), where)
 
 
@@ -491,9 +491,7 @@ def softmax_focal_loss(
     reduce = resolve(contract.function, reduction)
     pred, target, axis, keep = _class_logits(contract, pred, target, axis, ignore_index, where, _ONE_HOT)
     gamma = contract.nonnegative(pred.dtype, gamma=gamma)
-    margin = logit_margin(pred, target, axis)
-    cross_entropies = softplus(-margin)
-    values = power(jax.nn.sigmoid(-margin), -softplus(margin), gamma) * cross_entropies
+    values = _focal_of_margin(logit_margin(pred, target, axis), gamma)
     if alpha is not None:
         alpha = contract.factor((pred.shape[axis],), pred.dtype, alpha=alpha)
         values = weigh(take_class(alpha, target), values)
@@ -505,7 +503,7 @@ def binary_logits(contract: Contract, pred: Any, target: Any, where: Any) -> tup
     pred, target = contract.floats(_BINARY, pred=pred, target=target)
     where = contract.mask(pred.shape, where=where)
     pred, target = fill_hidden(where, 0.0, pred, target)
-    contract.check_probabilities(target=target)
+    target = contract.probabilities(target=target)
     contract.check_not_sigmoid(pred, where)
     return pred, target, where
 
@@ -593,10 +591,14 @@ def reduce_index_losses(
     """What `index_losses` returned, reduced with the weights of the labels."""
     if weight is None:
         return resolve(function, reduction)(losses, keep)
-    weights = take_class(weight, target)
     if all_zero(smoothing, z_loss):
-        return resolve(function, reduction)(losses, fill_hidden(keep, 0.0, weights)[0])
-    return reduce_weighted(function, reduction, losses, weights, keep)
+        return resolve(function, reduction)(losses, _label_weights(weight, target, losses, keep))
+    return reduce_weighted(function, reduction, losses, take_class(weight, target), keep)
+
+
+def _label_weights(weight: Array, target: Array, losses: Array, keep: Array | None) -> Array:
+    """The weights of the labels. That of a loss that is NaN is NaN: a reduction would hide the loss if it were 0."""
+    return fill_hidden(keep, 0.0, take_class(weight, target) * nan_unless(~jnp.isnan(losses)))[0]
 
 
 def _class_logits(
@@ -612,6 +614,7 @@ def class_scores(
     contract: Contract, pred: Any, target: Any, axis: int, ignore_index: Any, where: Any, hint: str
 ) -> tuple[Array, Array, int, Array | None]:
     """What every loss on class indices does first; what is ignored or masked becomes class 0 of equal classes."""
+    contract.not_swapped(pred=pred, target=target)
     (pred,) = contract.classes(axis, pred=pred)
     axis = contract.axis(axis, pred.ndim)
     target = contract.class_indices(pred, axis, target, hint)
@@ -627,7 +630,9 @@ def ignored(contract: Contract, target: Array, ignore_index: Any, where: Any) ->
     keep = contract.mask(target.shape, where=where)
     if ignore_index is None:
         return keep
-    named = target != contract.index(ignore_index=ignore_index)
+    index = contract.index(ignore_index=ignore_index)
+    wide = jnp.promote_types(target.dtype, index.dtype)
+    named = target.astype(wide) != index.astype(wide)
     return named if keep is None else keep & named
 
 
@@ -637,11 +642,15 @@ def _bounded_logit(p: Array) -> Array:
     return jnp.maximum(jnp.log(p), -100.0) - jnp.maximum(jnp.log1p(-p), -100.0)
 
 
-@with_slopes(
-    lambda pred, target: (pred - target) / _bernoulli_variance(pred), lambda pred, target: -_bounded_logit(pred)
-)
+def _slope_of_probabilities(pred: Array, target: Array) -> Array:
+    p = near_unit_interval(pred)
+    return (p - single_precision(target)) / _bernoulli_variance(p)
+
+
+@with_slopes(_slope_of_probabilities, lambda pred, target: -_bounded_logit(near_unit_interval(pred)))
 def _cross_entropy_of_probabilities(pred: Array, target: Array) -> Array:
-    return -(target * jnp.maximum(jnp.log(pred), -100.0) + (1 - target) * jnp.maximum(jnp.log1p(-pred), -100.0))
+    p, y = near_unit_interval(pred), single_precision(target)
+    return 0.0 - (y * jnp.maximum(jnp.log(p), -100.0) + (1 - y) * jnp.maximum(jnp.log1p(-p), -100.0))
 
 
 def _bernoulli_variance(p: Array) -> Array:
@@ -684,6 +693,23 @@ def _focal(miss: Callable[..., Array], unmodulated_slope: Callable[..., Array]) 
         return jnp.where(hard, -softplus(jnp.where(target == 1, pred, -pred)), log_size)
 
     return focal
+
+
+def _modulation_of_margin(margin: Array, gamma: ArrayLike) -> Array:
+    """(1 - p_y)^gamma"""
+    return power(jax.nn.sigmoid(-margin), -softplus(margin), gamma)
+
+
+@with_slopes(
+    lambda margin, gamma: (
+        -_modulation_of_margin(margin, gamma)
+        * (jax.nn.sigmoid(-margin) + gamma * weigh(jax.nn.sigmoid(margin), softplus(-margin)))
+    ),
+    lambda margin, gamma: -weigh(softplus(margin), _focal_of_margin(margin, gamma)),
+)
+def _focal_of_margin(margin: Array, gamma: ArrayLike) -> Array:
+    """-(1 - p_y)^gamma log p_y, with finite slopes where the true class has a logit of -inf."""
+    return _modulation_of_margin(margin, gamma) * softplus(-margin)
 
 
 def _miss_of_bce(pred: Array, target: Array) -> Array:

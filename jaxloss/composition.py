@@ -29,6 +29,7 @@ def weighted_sum(
 
     Raises:
         AssertionError: a shape or dtype breaks the contract.
+        TypeError: `losses` or `weights` is no mapping, or a name is no string.
         ValueError: no losses, or a name that only one of the two has.
 
     PyTorch: none.
@@ -38,6 +39,9 @@ def weighted_sum(
     0.75
     """
     contract = Contract("weighted_sum")
+    contract.named(losses=losses)
+    if weights is not None:
+        contract.named(weights=weights)
     if not losses:
         raise ValueError("weighted_sum: `losses` must hold at least one loss.")
     weights = dict.fromkeys(losses, 1.0) if weights is None else weights

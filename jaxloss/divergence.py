@@ -6,7 +6,7 @@ from jaxtyping import ArrayLike, Bool, Float
 
 from jaxloss._contracts import Contract
 from jaxloss._eager import compiled_when_eager
-from jaxloss._numerics import fill_hidden, weigh, with_slopes
+from jaxloss._numerics import fill_hidden, nan_unless, weigh, with_slopes
 from jaxloss.reductions import Reduction, resolve
 
 
@@ -62,11 +62,10 @@ def kl_div(
     if log_target:
         contract.check_log_probabilities("For probabilities use log_target=False.", target=target)
     else:
-        contract.check_probabilities("For log-probabilities use log_target=True.", target=target)
-    probabilities = jnp.exp(target) if log_target else target
+        target = contract.probabilities("For log-probabilities use log_target=True.", target=target)
     if where is None:
-        contract.check_some_distribution("pred", jnp.exp(pred))
-        contract.check_some_distribution("target", probabilities)
+        contract.check_some_distribution(True, pred=pred)
+        contract.check_some_distribution(log_target, target=target)
 
     return reduce((_of_log_target if log_target else _of_target)(pred, target), where)
 
@@ -82,19 +81,19 @@ def _slope_of_target(pred: Array, target: Array) -> Array:
     return jnp.where(impossible, 0.0, _log(target) + 1) - jnp.where(impossible & jnp.isinf(pred), 0.0, pred)
 
 
-@with_slopes(lambda pred, target: -target, _slope_of_target)
+@with_slopes(lambda pred, target: -target * nan_unless(~jnp.isnan(pred)), _slope_of_target)
 def _of_target(pred: Array, target: Array) -> Array:
-    return jnp.where(target == 0, 0.0, target * (jnp.log(target) - pred))
+    return jnp.where((target == 0) & ~jnp.isnan(pred), 0.0, target * (jnp.log(target) - pred))
 
 
 def _log_ratio(pred: Array, target: Array) -> Array:
     """log q - log p, 0 where q = 0."""
-    impossible = target == -jnp.inf
+    impossible = (target == -jnp.inf) & ~jnp.isnan(pred)
     return jnp.where(impossible, 0.0, target) - jnp.where(impossible, 0.0, pred)
 
 
 @with_slopes(
-    lambda pred, target: -jnp.exp(target),
+    lambda pred, target: -jnp.exp(target) * nan_unless(~jnp.isnan(pred)),
     lambda pred, target: weigh(jnp.exp(target), _log_ratio(pred, target) + 1),
 )
 def _of_log_target(pred: Array, target: Array) -> Array:

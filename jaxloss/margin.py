@@ -169,7 +169,7 @@ def hinge_embedding_loss(
         loss = pred                     if target = 1
                max(0, margin - pred)    if target = -1
 
-    `pred` is the distance itself and not a pair of embeddings. A target that is neither counts as both, as in PyTorch.
+    `pred` is the distance itself and not a pair of embeddings.
 
     Args:
         pred: distances, floating; any number, a similarity with its sign turned too.
@@ -199,9 +199,8 @@ def hinge_embedding_loss(
     reduce = resolve(contract.function, reduction)
     (pred,), target, where = _signed(contract, target, where, pred=pred)
     margin = contract.any_number(pred.dtype, margin=margin)
-    like = jnp.where(target == -1, 0.0, pred)
-    unlike = jnp.where(target == 1, 0.0, _positive_part(-pred + margin))
-    return reduce(in_one_piece(like + unlike), where)
+    values = jnp.where(target == 1, pred, _positive_part(-pred + margin))
+    return reduce(in_one_piece(values * nan_unless(~jnp.isnan(target))), where)
 
 
 @compiled_when_eager
@@ -416,11 +415,12 @@ def multilabel_soft_margin_loss(
     where = contract.mask(pred.shape[:-1], where=where)
     elements = contract.mask(pred.shape, where=expand(-1, where))
     pred, target = fill_hidden(elements, 0.0, pred, target)
-    contract.check_probabilities(target=target)
+    target = contract.probabilities(target=target)
     contract.check_not_sigmoid(pred, elements)
     values = bce_of_logits(pred, target)
     if weight is not None:
-        values = weigh(contract.one_per_class(pred.shape[-1], pred.dtype, weight=weight), values)
+        weight = contract.one_per_class(pred.shape[-1], pred.dtype, weight=weight)
+        values = weigh(jnp.broadcast_to(weight, values.shape), values)
     return reduce(in_one_piece(values).mean(-1), where)
 
 
@@ -433,7 +433,7 @@ def _signed(
     _, target = contract.floats(_SIGNS, **{first: checked[0], "target": target})
     where = contract.mask(checked[0].shape, where=where)
     (target,) = fill_hidden(where, 1.0, target)
-    contract.check_signs("From 0 and 1: 2 * target - 1.", target=target)
+    target = contract.signs("From 0 and 1: 2 * target - 1.", target=target)
     return fill_hidden(where, 0.0, *checked), target, where
 
 
@@ -468,7 +468,7 @@ def _label_hinges(pred: Array, labels: Array) -> tuple[Array, Array]:
     -1 is no label. One place of the lists at a time, as far as there are labels: all pairs of classes at once would
     take the square of their memory.
     """
-    places, classes = jnp.moveaxis(labels, -1, 0), jnp.arange(pred.shape[-1], dtype=labels.dtype)
+    places, classes = jnp.moveaxis(labels, -1, 0), jax.lax.broadcasted_iota(labels.dtype, pred.shape, pred.ndim - 1)
     nowhere = labels < -1  # Made of the data, so that it varies over a mesh as the data does.
 
     def at_labels(add: Callable[..., Any], start: Any) -> Any:
@@ -483,7 +483,7 @@ def _label_hinges(pred: Array, labels: Array) -> tuple[Array, Array]:
         total, slopes = sums
         own = jnp.sum(jnp.where(label == classes, pred, 0.0), -1, keepdims=True)
         hinges = jax.nn.relu(jnp.where(listed | (label < 0), 0.0, 1 + (pred - own)))
-        opened = (hinges > 0).astype(pred.dtype)
+        opened = jnp.where(hinges > 0, 1.0, hinges)  # A closed hinge would stop NaN.
         moved = jnp.where(label == classes, -opened.sum(-1, keepdims=True), opened)
         return total + hinges.sum(-1), slopes + moved
 
@@ -498,5 +498,5 @@ def _label_hinges_jvp(primals, tangents):
 
 
 def _positive_part(value: Array) -> Array:
-    """max(0, value), with PyTorch's slopes: 1 at 0, and 0 at NaN, which stays NaN."""
-    return jnp.where(value == 0, value, jax.nn.relu(value))
+    """max(0, value), with PyTorch's slope at 0, 1. NaN stays NaN, and so does its slope."""
+    return jnp.where(value < 0, 0.0, value) * nan_unless(~jnp.isnan(value))

@@ -204,11 +204,11 @@ def cosine_embedding_loss(
     where = contract.mask(target.shape, where=where)
     input1, input2 = fill_hidden(expand(-1, where), 0.0, input1, input2)
     (target,) = fill_hidden(where, 1.0, target)
-    contract.check_signs("For labels 0 and 1: 2 * target - 1.", target=target)
+    target = contract.signs("For labels 0 and 1: 2 * target - 1.", target=target)
 
     apart, cosine = _compare(input1, input2)
-    too_near = jax.nn.relu(cosine - margin)
-    return reduce(jnp.where(target == -1, too_near, apart) * nan_unless(jnp.abs(target) == 1), where)
+    too_near = _positive_part(cosine - margin)
+    return reduce(jnp.where(target == -1, too_near, apart) * nan_unless(~jnp.isnan(target)), where)
 
 
 def _triplet_hinge(
@@ -217,7 +217,12 @@ def _triplet_hinge(
     to_positive, to_negative = distance(anchor, positive), distance(anchor, negative)
     if swap:
         to_negative = jnp.minimum(to_negative, distance(positive, negative))
-    return jax.nn.relu(margin + (to_positive - to_negative))
+    return _positive_part(margin + (to_positive - to_negative))
+
+
+def _positive_part(value: Array) -> Array:
+    """max(0, value), whose slope at 0 is 0. NaN stays NaN, and so does its slope."""
+    return jnp.where(value <= 0, 0.0, value) * nan_unless(~jnp.isnan(value))
 
 
 @jax.custom_jvp

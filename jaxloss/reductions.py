@@ -2,12 +2,16 @@
 
 A reduction is a function `(values, weights) -> Array`. `values` are the unreduced losses; `weights` say how much each
 counts, as booleans where there is only a mask, as numbers where there are class weights. A weight of zero (or False)
-hides its value, NaN included. Inside `shard_map` name the mesh axis, and the mean over the mesh is the global sum by
-the global count, not a mean of means:
+hides its value, NaN included. Where a loss adds to the weighted cross-entropy what does not count with the label's
+weight (label smoothing, z-loss), no pair can say both: a callable then gets the losses that "none" returns, with their
+class weights in them, and the mask; `mean`, by name, as the function or as a partial of it, divides by the sum of the
+class weights all the same. Inside `shard_map` name the mesh axis, and the mean over the mesh is the global sum by the
+global count, not a mean of means:
 
     reduction=functools.partial(jaxloss.reductions.mean, axis_name="data")
 """
 
+import inspect
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
@@ -17,7 +21,7 @@ from jax import Array
 from jaxtyping import ArrayLike, Bool, Float
 
 from jaxloss._contracts import Contract
-from jaxloss._numerics import divide, in_one_piece, weigh
+from jaxloss._numerics import divide, in_one_piece
 
 AxisName = Hashable | Sequence[Hashable]
 Reduction = str | Callable[..., Array]
@@ -41,7 +45,10 @@ def none(
     """
     del axis_name
     values, weights = _checked("none", values, weights)
-    return values if weights is None else weigh(weights.astype(values.dtype), values)
+    if weights is None:
+        return values
+    weights = weights.astype(values.dtype)
+    return jnp.where((weights == 0) & ~jnp.isfinite(values), 0.0, values) * weights
 
 
 def sum(  # noqa: A001 the public name is the reduction's
@@ -118,6 +125,11 @@ def resolve(
         return NAMED[reduction]
     if not callable(reduction):
         raise ValueError(f"{function}: `reduction` must be one of {', '.join(names)} or a callable, got {reduction!r}.")
+    if not _takes_values_and_weights(reduction):
+        raise ValueError(
+            f"{function}: `reduction` must take two arrays, (values, weights), got {reduction!r}. Name it, "
+            'reduction="mean", or say what the weights do: reduction=lambda values, weights: jnp.max(values).'
+        )
 
     def with_weights(values: Array, weights: Array | None) -> Array:
         if weights is None:
@@ -125,6 +137,18 @@ def resolve(
         return reduction(jnp.where(weights == jnp.zeros((), weights.dtype), 0.0, values), weights)
 
     return with_weights
+
+
+def _takes_values_and_weights(reduction: Callable[..., Array]) -> bool:
+    """Not so `jnp.mean` and its like, whose second argument is an axis."""
+    try:
+        parameters = inspect.signature(reduction).parameters.values()
+    except (TypeError, ValueError):  # What has no signature is believed.
+        return True
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    positional = [parameter.name for parameter in parameters if parameter.kind in kinds]
+    variadic = any(parameter.kind is inspect.Parameter.VAR_POSITIONAL for parameter in parameters)
+    return variadic or (len(positional) >= 2 and positional[1] not in ("axis", "dim"))
 
 
 def is_mean(reduction: Reduction) -> bool:
@@ -140,15 +164,9 @@ def is_sum(reduction: Reduction) -> bool:
 def reduce_weighted(
     function: str, reduction: Reduction, weighted: Array, weights: Array, where: Array | None
 ) -> Float[Array, "*reduced"]:
-    """Of losses times their weights, where one may be left at a weight of 0: the mean divides by the weights alone."""
+    """Of losses that hold their weights: the mean divides by the sum of these, every other reduction gets the mask."""
     reduce = resolve(function, reduction)
-    if is_mean(reduction):
-        return divide(reduce(weighted, where), reduce(weights, where))
-    if is_sum(reduction) or getattr(reduction, "func", reduction) in ("none", none):
-        return reduce(weighted, where)
-    # Others take losses and weights: a weight of 0 becomes one too small to count.
-    weights = jnp.where(weights == 0, 2.0**-64, weights)
-    return reduce(weighted / weights, weights if where is None else jnp.where(where, weights, 0.0))
+    return divide(reduce(weighted, where), reduce(weights, where)) if is_mean(reduction) else reduce(weighted, where)
 
 
 def _checked(function: str, values: Any, weights: Any) -> tuple[Array, Array | None]:

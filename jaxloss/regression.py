@@ -266,7 +266,8 @@ def quantile_loss(
         pred, target, q = _many_quantiles(contract, pred, target, quantile)
     where = contract.mask(pred.shape, where=where)
     pred, target = fill_hidden(where, 0.0, pred, target)
-    slope = jnp.where(target > pred, q, jnp.where(target < pred, q - 1, q - 0.5))
+    middle = (q - 0.5) * nan_unless(target == pred)  # NaN is neither above nor below.
+    slope = jnp.where(target > pred, q, jnp.where(target < pred, q - 1, middle))
     return reduce(in_one_piece(weigh(2 * slope, 0.5 * target - 0.5 * pred)), where)
 
 
@@ -324,7 +325,7 @@ def gaussian_nll_loss(
     where = contract.mask(pred.shape, where=where)
     pred, target = fill_hidden(where, 0.0, pred, target)
     (var,) = fill_hidden(where, 1.0, var)
-    contract.check_nonnegative("For a log-variance pass its exponential.", var=var)
+    var = contract.nonnegative_values("For a log-variance pass its exponential.", var=var)
     values = _gaussian_nll(pred, target, _at_least(var, eps))
     return reduce(in_one_piece(values + 0.5 * math.log(2 * math.pi) if full else values), where)
 
@@ -380,12 +381,12 @@ def poisson_nll_loss(
     eps = contract.nonnegative(pred.dtype, eps=eps)
     where = contract.mask(pred.shape, where=where)
     pred, target = fill_hidden(where, 1.0, pred, target)
-    contract.check_nonnegative(target=target)
+    target = contract.nonnegative_values(target=target)
 
     if log_input:
         rate, log_rate = _exp(pred), pred
     else:
-        contract.check_nonnegative("For log-rates use log_input=True.", pred=pred)
+        pred = contract.nonnegative_values("For log-rates use log_input=True.", pred=pred)
         rate, log_rate = pred, jnp.log(jnp.where((target == 0) & (pred + eps == 0), 1.0, pred + eps))
     values = rate - weigh(target, log_rate)
     if full:
@@ -477,7 +478,7 @@ def _many_quantiles(contract: Contract, pred: Any, target: Any, quantile: Any) -
     target = contract.floating([pred.shape[:-1]], hint, target=target)
     meaning = "one number for each entry of the last axis of `pred`"
     q = contract.fractions(pred.shape[-1], meaning, pred.dtype, quantile=quantile)
-    return pred, jnp.broadcast_to(target[..., None], pred.shape), q
+    return pred, jnp.broadcast_to(target[..., None], pred.shape), jnp.broadcast_to(q, pred.shape)
 
 
 def _variance(contract: Contract, pred: Array, var: Any) -> Array:

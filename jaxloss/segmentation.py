@@ -67,11 +67,11 @@ def dice_loss(
     smooth = contract.nonnegative(pred.dtype, smooth=smooth)
     where = contract.mask(pred.shape, "`pred`", where=where)
     pred, target = fill_hidden(where, 0.0, pred, target)
-    contract.check_probabilities(target=target)
+    target = contract.probabilities(target=target)
     if from_logits:
         contract.check_not_sigmoid(pred, where)
     else:
-        contract.check_probabilities("For logits use from_logits=True.", pred=pred)
+        pred = contract.probabilities("For logits use from_logits=True.", pred=pred)
 
     differ, overlap = (_differ_of_logits, _overlap_of_logits) if from_logits else (_differ, jnp.multiply)
     differ = jnp.sum(in_one_piece(differ(pred, target)), axes, where=where)

@@ -75,8 +75,8 @@ def ctc_loss(
     input_lengths, target_lengths = fill_hidden(where, 0, input_lengths, target_lengths)
     contract.check_lengths(time, input_lengths=input_lengths)
     contract.check_lengths(labels, target_lengths=target_lengths)
-    frames = jnp.arange(time, dtype=input_lengths.dtype) < input_lengths[..., None]
-    places = jnp.arange(labels, dtype=target_lengths.dtype) < target_lengths[..., None]
+    frames = _before(input_lengths, time)
+    places = _before(target_lengths, labels)
     (pred,) = fill_hidden(frames[..., None], 0.0, pred)
     # What lies beyond a target's end is harmless, once it is a label: no path that counts goes through it.
     (target,) = fill_hidden(places, 1 if blank == 0 else 0, target)
@@ -128,13 +128,14 @@ def _values_and_slopes(
     labels = one_hot(target, classes, -1).astype(pred.dtype)
     shares = jnp.einsum("t...n,...nc->...tc", by_label, labels, precision="highest")
     by_blank, total = (jnp.moveaxis(share, 0, -1)[..., None] for share in (by_blank, by_blank + by_label.sum(-1)))
-    shares = shares + jnp.where(jnp.arange(classes) == blank, by_blank, 0.0)
+    shares = shares + jnp.where(jax.lax.broadcasted_iota(jnp.int32, pred.shape, pred.ndim - 1) == blank, by_blank, 0.0)
     slopes = p - shares / jnp.where(total == 0, 1.0, total)
     # They sum to 0: where p is next to 1, it is the others that have the digits. XLA may round p in two ways.
     others = jnp.sum(jnp.where(p > 0.5, 0.0, slopes), -1, keepdims=True)
     slopes = jnp.where(p > 0.75, -others, slopes)
-    counts = frames & (values < jnp.inf)[..., None]
-    return values, jnp.where(counts[..., None], slopes, 0.0)
+    counts = frames & (values != jnp.inf)[..., None]
+    # NaN in one frame leaves the likelihood without a value: no frame's slope is a number.
+    return values, jnp.where(counts[..., None], slopes * nan_unless(~jnp.isnan(values))[..., None, None], 0.0)
 
 
 def _emissions(pred: Array, target: Array, frames: Array, blank: int) -> tuple[tuple[Array, ...], Array, Array]:
@@ -212,8 +213,15 @@ def _shares(emissions: tuple[Array, ...], paths: Any, target: Array, target_leng
 
 def _states(lengths: Array, target: Array) -> tuple[Array, Array]:
     """Which states follow the last of so many labels: the blank after it, and the label itself."""
-    beyond = jnp.arange(target.shape[-1] + 1, dtype=lengths.dtype) - lengths[..., None]
+    shape = (*lengths.shape, target.shape[-1] + 1)
+    beyond = jax.lax.broadcasted_iota(lengths.dtype, shape, lengths.ndim) - lengths[..., None]
     return beyond == 0, beyond[..., :-1] == -1
+
+
+def _before(lengths: Array, longest: int) -> Array:
+    """Which of so many places come before the end of each sequence."""
+    shape = (*lengths.shape, longest)
+    return jax.lax.broadcasted_iota(lengths.dtype, shape, lengths.ndim) < lengths[..., None]
 
 
 def _zero(emissions: tuple[Array, ...], target: Array) -> Array:

@@ -21,12 +21,17 @@ INF, NAN = np.inf, np.nan
 
 @dataclass(frozen=True)
 class Bad:
-    """A call that must be refused: arguments, options, and what the message must say besides the function's name."""
+    """A call that must be refused: arguments, options, and what the message must say besides the function's name.
+
+    A bad value that nobody checks makes the loss NaN, unless that would cost a pass over memory, or unless any number
+    is a valid one: then it is `plausible`, and the README says so.
+    """
 
     args: tuple[Any, ...]
     options: dict[str, Any]
     message: str
     error: type[Exception] = AssertionError
+    plausible: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,8 +85,8 @@ class Row:
     default_reduction: str = "mean"
     # Positions of arrays without batch axes, which no mask hides and no mesh shards.
     shared: tuple[int, ...] = ()
-    # Whether "mean" does more than to average the unreduced losses.
-    own_mean: bool = False
+    # Whether "mean" does more than to average the unreduced losses by their weights.
+    own_mean: Callable[[dict[str, Any]], bool] = lambda options: False
     # Whether the oracle takes `constant_at`: the arrays at which some factor stands still in the gradient.
     constant_factor: bool = False
     refuses: tuple[Bad, ...] = ()
@@ -408,7 +413,7 @@ def draw_pairs(rng: np.random.Generator, batch: tuple[int, ...], options: dict[s
 def cosine_oracle(input1, input2, target, margin=0.0):
     squares = ((input1**2).sum(-1) + 1e-12) * ((input2**2).sum(-1) + 1e-12)
     cosine = (input1 * input2).sum(-1) / np.sqrt(squares)
-    return np.where(target == 1, 1 - cosine, np.maximum(cosine - margin, 0))
+    return np.where(target == 1, 1 - cosine, np.where(target == -1, np.maximum(cosine - margin, 0), NAN))
 
 
 # Sequences
@@ -476,7 +481,7 @@ def draw_many_labels(rng: np.random.Generator, batch: tuple[int, ...], options: 
 
 
 def hinge_embedding_oracle(pred, target, margin=1.0):
-    return np.where(target == 1, pred, np.maximum(margin - pred, 0))
+    return np.where(target == 1, pred, np.where(target == -1, np.maximum(margin - pred, 0), NAN))
 
 
 def multi_margin_oracle(pred, target, axis=-1, weight=None, margin=1.0, p=1):
@@ -590,18 +595,18 @@ BINARY_REPORTS = (
     Bad((FLOATS, FLOATS + 1), {}, "`target` must hold values in \\[0, 1\\], got values from 2"),
     Bad((FLOATS, -FLOATS), {}, "`target` must hold values in \\[0, 1\\]"),
     Bad((FLOATS, FLOATS * NAN), {}, "`target` must hold values in \\[0, 1\\]"),
-    Bad((SPREAD, np.ones(40, np.float32)), {}, "`pred` must hold logits"),
+    Bad((SPREAD, np.ones(40, np.float32)), {}, "`pred` must hold logits", plausible=True),
 )
 CLASS_REPORTS = (
     Bad((LOGITS, LABELS + 5), {}, "`target` must hold class indices in \\[0, 5\\), got values from 5"),
     Bad((LOGITS, LABELS - 1), {}, "`target` must hold class indices in \\[0, 5\\), got values from -1"),
     Bad((LOGITS, LABELS - 100), {"ignore_index": -1}, "`target` must hold class indices"),
-    Bad((PROBABILITIES, LABELS), {}, "`pred` must hold logits, got probabilities"),
-    Bad((PROBABILITIES.T, LABELS), {"axis": 0}, "`pred` must hold logits, got probabilities"),
+    Bad((PROBABILITIES, LABELS), {}, "`pred` must hold logits, got probabilities", plausible=True),
+    Bad((PROBABILITIES.T, LABELS), {"axis": 0}, "`pred` must hold logits, got probabilities", plausible=True),
 )
 BOX_REPORTS = (
-    Bad((BOXES[:, [2, 1, 0, 3]], BOXES), {}, "`pred` must hold boxes"),
-    Bad((BOXES, BOXES[:, [0, 3, 2, 1]]), {}, "`target` must hold boxes"),
+    Bad((BOXES[:, [2, 1, 0, 3]], BOXES), {}, "`pred` must hold boxes", plausible=True),
+    Bad((BOXES, BOXES[:, [0, 3, 2, 1]]), {}, "`target` must hold boxes", plausible=True),
 )
 BOX_EXTREMES = (
     Extreme((np.zeros((1, 4)), np.zeros((1, 4))), {}, [1.0]),
@@ -787,6 +792,7 @@ TABLE = (
             {"ignore_index": -100, "label_smoothing": 0.1},
             {"axis": 0, "weight": [0.5, 2.0, 0.0, 1.5], "ignore_index": 1, "label_smoothing": 0.2},
         ),
+        own_mean=lambda options: "weight" in options and bool(options.keys() & {"label_smoothing", "z_loss"}),
         traced=("label_smoothing", "weight"),
         garbage=((NAN, INF, -INF, 1e30), (-1, 99, -(2**31))),
         torch=torch_classes,
@@ -851,8 +857,13 @@ TABLE = (
         ),
         reports=(
             *CLASS_REPORTS[:3],
-            Bad((PROBABILITIES, LABELS), {}, "`pred` must hold log-probabilities, at most 0, .*cross_entropy"),
-            Bad((LOGITS + 1, LABELS), {}, "`pred` must hold log-probabilities"),
+            Bad(
+                (PROBABILITIES, LABELS),
+                {},
+                "`pred` must hold log-probabilities, at most 0, .*cross_entropy",
+                plausible=True,
+            ),
+            Bad((LOGITS + 1, LABELS), {}, "`pred` must hold log-probabilities", plausible=True),
         ),
         stress=Stress(apart(numbers((4,), high=0), integers(0, 3)), (4, 4), ({}, {"weight": [0.5, 2.0, 0.0, 1.5]})),
         extremes=(
@@ -906,9 +917,9 @@ TABLE = (
             option("axis", -3, (LOGITS, PROBABILITIES)),
         ),
         reports=(
-            Bad((LOGITS, 2 * PROBABILITIES), {}, "`target` must hold distributions"),
+            Bad((LOGITS, 2 * PROBABILITIES), {}, "`target` must hold distributions", plausible=True),
             Bad((LOGITS, LOGITS - 1), {}, "`target` must hold values in \\[0, 1\\]"),
-            Bad((PROBABILITIES, PROBABILITIES), {}, "`pred` must hold logits, got probabilities"),
+            Bad((PROBABILITIES, PROBABILITIES), {}, "`pred` must hold logits, got probabilities", plausible=True),
         ),
         stress=Stress(
             apart(numbers((4,), -SUMMABLE, SUMMABLE), numbers((4,), 0, 1)),
@@ -1087,12 +1098,22 @@ TABLE = (
         torch=lambda nn, *tensors, **options: nn.kl_div(*tensors, **options),
         default_reduction="batchmean",
         reports=(
-            Bad((PROBABILITIES, PROBABILITIES), {}, "`pred` must hold log-probabilities.*log_softmax"),
-            Bad((np.full((2, 4000), 1 / 4000, np.float32),) * 2, {}, "`pred` must hold log-probabilities"),
+            Bad((PROBABILITIES, PROBABILITIES), {}, "`pred` must hold log-probabilities.*log_softmax", plausible=True),
+            Bad(
+                (np.full((2, 4000), 1 / 4000, np.float32),) * 2,
+                {},
+                "`pred` must hold log-probabilities",
+                plausible=True,
+            ),
             Bad((np.log(PROBABILITIES), np.log(PROBABILITIES)), {}, "`target` must hold values in.*log_target=True"),
-            Bad((np.log(PROBABILITIES), PROBABILITIES), {"log_target": True}, "`target` must hold log-probabilities"),
-            Bad((LOGITS - 9, PROBABILITIES), {}, "`pred` must hold distributions"),
-            Bad((np.log(PROBABILITIES), 2 * PROBABILITIES), {}, "`target` must hold distributions"),
+            Bad(
+                (np.log(PROBABILITIES), PROBABILITIES),
+                {"log_target": True},
+                "`target` must hold log-probabilities",
+                plausible=True,
+            ),
+            Bad((LOGITS - 9, PROBABILITIES), {}, "`pred` must hold distributions", plausible=True),
+            Bad((np.log(PROBABILITIES), 2 * PROBABILITIES), {}, "`target` must hold distributions", plausible=True),
         ),
         stress=Stress(
             lambda options: apart(numbers((), high=0), numbers((), -80, 0) if options else numbers((), 0, 1))(options),
@@ -1113,7 +1134,7 @@ TABLE = (
         variants=({}, {"blank": 2, "zero_infinity": True}),
         garbage=((NAN, INF, -INF, 1e30), (-1, 99, 0, 2)),
         torch=torch_ctc,
-        own_mean=True,
+        own_mean=lambda options: True,
         refuses=(
             Bad((FLOATS[0], LABELS), {}, "`pred` must be \\(..., time, classes\\)"),
             Bad((FLOATS, LABELS.astype(np.float32)), {}, "`target` must hold integer"),
@@ -1130,7 +1151,7 @@ TABLE = (
                 (FLOATS, LABELS + 1), {"input_lengths": np.int32(4)}, "`input_lengths` must hold lengths in \\[0, 3\\]"
             ),
             Bad((FLOATS, LABELS + 1), {"target_lengths": np.int32(-1)}, "`target_lengths` must hold lengths"),
-            Bad((PROBABILITIES, LABELS[:1] + 1), {}, "`pred` must hold logits, got probabilities"),
+            Bad((PROBABILITIES, LABELS[:1] + 1), {}, "`pred` must hold logits, got probabilities", plausible=True),
         ),
         stress=Stress(
             apart(numbers((4, 4), -SUMMABLE, SUMMABLE), integers(1, 3, (2,))), (6, 6), unit="norm", examples=1
@@ -1162,6 +1183,7 @@ TABLE = (
                 "chunk_size": 1,
             },
         ),
+        own_mean=lambda options: "weight" in options and bool(options.keys() & {"label_smoothing", "z_loss"}),
         traced=("bias", "weight", "label_smoothing", "z_loss", "logit_softcap"),
         differentiable=(0, 1),
         shared=(1,),

@@ -1,3 +1,4 @@
+import functools
 import math
 
 import chex
@@ -82,10 +83,43 @@ def test_pitfall_integer_and_boolean_targets_are_refused(loss):
             loss(BINARY[0], BINARY[1].astype(dtype))
 
 
-@pytest.mark.parametrize("target", [jnp.array([0.0, 1.0]), jnp.eye(3)[LABELS], jax.nn.one_hot(LABELS, 3, dtype=int)])
-def test_pitfall_float_and_one_hot_targets_are_refused_with_the_right_function(target):
+@pytest.mark.parametrize("target", [jnp.eye(3)[LABELS], jax.nn.one_hot(LABELS, 3, dtype=int)])
+def test_pitfall_one_hot_targets_are_refused_with_the_right_function(target):
     with pytest.raises(AssertionError, match="cross_entropy: `target` must hold integer.*soft_target_cross_entropy"):
         jaxloss.cross_entropy(LOGITS, target)
+
+
+def test_pitfall_probabilities_that_rounding_took_beyond_their_ends_count_as_the_ends():
+    """The sum of a softmax in float32 is 1.0000001 in one of seven rows."""
+    beyond, ends = jnp.array([1 + 1.2e-7, -1.2e-7, 1 + 2.4e-7]), jnp.array([1.0, 0.0, 1.0])
+    for target in (ends, 1 - ends):
+        got, expected = (jax.value_and_grad(jaxloss.binary_cross_entropy)(pred, target) for pred in (beyond, ends))
+        jax.tree.map(np.testing.assert_array_equal, got, expected)
+        chex.chexify(jax.jit(jaxloss.binary_cross_entropy), async_check=False)(beyond, target)
+    half = jnp.array([1.0078125], jnp.bfloat16)
+    assert jaxloss.binary_cross_entropy(half, jnp.ones(1, jnp.bfloat16)) == 0
+    assert np.isnan(jaxloss.binary_cross_entropy(jnp.array([1.00001]), jnp.ones(1)))
+
+
+def test_the_focal_loss_of_an_impossible_true_class_has_the_gradient_of_cross_entropy():
+    logits, label = jnp.array([[-jnp.inf, 0.0, 1.0]]), jnp.array([0])
+    expected = jax.grad(jaxloss.cross_entropy)(logits, label)
+    for gamma in (0.0, 0.5, 2.0, jnp.float32(2)):
+        value, gradient = jax.value_and_grad(jaxloss.softmax_focal_loss)(logits, label, gamma=gamma)
+        assert value == jnp.inf
+        np.testing.assert_allclose(gradient, expected, rtol=1e-6)
+
+
+def test_a_class_weight_of_zero_rescales_and_does_not_hide():
+    logits, labels, weight = jnp.array([[jnp.nan, 0, 1], [0, 1, 2]]), jnp.array([0, 1]), jnp.array([0.0, 1.0, 1.0])
+    for loss in (
+        jaxloss.cross_entropy,
+        jaxloss.nll_loss,
+        functools.partial(jaxloss.cross_entropy, label_smoothing=0.1),
+    ):
+        values, pull = jax.vjp(lambda logits: loss(logits, labels, weight=weight, reduction="none"), logits)  # noqa: B023
+        assert np.isnan(values).tolist() == np.isnan(pull(jnp.ones(2))[0]).any(1).tolist() == [True, False]
+        assert np.isfinite(loss(logits, labels, weight=weight, where=jnp.array([False, True])))
 
 
 def test_pitfall_class_indices_for_probabilities_are_refused_with_the_right_function():

@@ -38,6 +38,20 @@ def test_names_that_do_not_match_are_refused():
         jaxloss.weighted_sum({})
 
 
+@pytest.mark.parametrize(
+    ("losses", "weights", "said"),
+    [
+        ([1.0, 2.0], None, "`losses` must be a mapping by name, got list"),
+        ({"a": 1.0}, [2.0], "`weights` must be a mapping by name, got list"),
+        ({1: 1.0}, None, "the names in `losses` must be strings, got \\[1\\]"),
+        ({"a": 1.0}, {1: 1.0}, "the names in `weights` must be strings, got \\[1\\]"),
+    ],
+)
+def test_lists_and_names_that_are_no_strings_are_refused(losses, weights, said):
+    with pytest.raises(TypeError, match=f"weighted_sum: {said}"):
+        jaxloss.weighted_sum(losses, weights)
+
+
 def test_losses_of_the_wrong_kind_are_refused():
     with pytest.raises(AssertionError, match="weighted_sum: `dice` must be floating, of shape \\(\\) as `bce`"):
         jaxloss.weighted_sum({"bce": jnp.array(0.5), "dice": jnp.ones(3)})

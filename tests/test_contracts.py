@@ -33,6 +33,74 @@ def test_a_refusal_names_function_argument_what_came_what_is_needed_and_the_fix(
     )
 
 
+LOGITS, LABELS = jnp.zeros((8, 10)), jnp.zeros(8, jnp.int32)
+
+
+@pytest.mark.parametrize(
+    ("error", "call", "advice"),
+    [
+        (
+            AssertionError,
+            lambda: jaxloss.cross_entropy(LABELS, LOGITS),
+            "They are swapped: cross_entropy(pred, target).",
+        ),
+        (AssertionError, lambda: jaxloss.multi_margin_loss(LABELS, LOGITS), "They are swapped"),
+        (AssertionError, lambda: jaxloss.cross_entropy(LOGITS, LABELS[:, None]), "target.squeeze(-1)"),
+        (AssertionError, lambda: jaxloss.cross_entropy(LOGITS, LABELS * 1.0), "target.astype(jnp.int32)"),
+        (
+            AssertionError,
+            lambda: jaxloss.cross_entropy(jnp.zeros((8, 10, 4, 4)), jnp.zeros((8, 4, 4), int)),
+            "pass axis=1",
+        ),
+        (AssertionError, lambda: jaxloss.cross_entropy(LOGITS, LABELS[:3]), "without the class axis"),
+        (AssertionError, lambda: jaxloss.mse_loss(LOGITS, LOGITS, where=LOGITS), "reduction=lambda values, weights"),
+        (
+            AssertionError,
+            lambda: jaxloss.ctc_loss(jnp.zeros((50, 8, 9)), jnp.ones((8, 5), int)),
+            "jnp.moveaxis(pred, 0, 1)",
+        ),
+        (
+            AssertionError,
+            lambda: jaxloss.ctc_loss(jnp.zeros((8, 50, 9)), jnp.ones(40, int)),
+            "Pad what was concatenated",
+        ),
+        (TypeError, lambda: jaxloss.cross_entropy(LOGITS, LABELS, weight=[1.0] * 10), "jnp.asarray(weight)"),
+        (TypeError, lambda: jaxloss.mse_loss([1.0], LOGITS), "jnp.asarray(pred)"),
+        (ValueError, lambda: jaxloss.mse_loss(LOGITS, LOGITS, reduction=jnp.mean), "two arrays, (values, weights)"),
+        (ValueError, lambda: jaxloss.mse_loss(LOGITS, LOGITS, reduction=np.max), "two arrays, (values, weights)"),
+        (
+            ValueError,
+            lambda: jaxloss.kl_div(LOGITS, LOGITS, reduction=lambda v: v.sum()),
+            "two arrays, (values, weights)",
+        ),
+    ],
+)
+def test_advice_is_right(error, call, advice):
+    assert advice in message(error, call)
+
+
+@pytest.mark.parametrize("label", [2**32 + 1, -(2**32) + 1, 2**63 - 1])
+def test_labels_of_64_bits_do_not_wrap_into_a_class(label):
+    logits, labels = jnp.zeros((2, 3)), np.array([1, label])
+    for loss in (jaxloss.cross_entropy, jax.jit(lambda logits: jaxloss.cross_entropy(logits, labels))):
+        args = (logits,) if loss is not jaxloss.cross_entropy else (logits, labels)
+        assert np.isnan(loss(*args))
+    assert np.isfinite(jaxloss.cross_entropy(logits, labels, ignore_index=label))
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32])
+def test_distributions_over_many_classes_in_half_precision_are_no_false_alarm(dtype):
+    """50257 nearly equal classes: log p is near -10.8, which bfloat16 rounds by 0.03."""
+    logits = 0.01 * jax.random.normal(jax.random.key(0), (2, 50257))
+    log_p, p = jax.nn.log_softmax(logits).astype(dtype), jax.nn.softmax(logits).astype(dtype)
+    step = chex.chexify(jax.jit(jaxloss.kl_div, static_argnames="log_target"), async_check=False)
+    step(log_p, p)
+    step(log_p, log_p, log_target=True)
+    chex.chexify(jax.jit(jaxloss.soft_target_cross_entropy), async_check=False)(logits.astype(dtype), p)
+    with pytest.raises(checkify.JaxRuntimeError, match="must hold distributions"):
+        step(log_p, 0.8 * p)
+
+
 @pytest.mark.parametrize(
     ("loss", "option"),
     [

@@ -129,6 +129,49 @@ def test_traced_options_equal_numbers_and_have_gradients(case):
                 assert_close(gradient.sum(), slope, 1e-6)
 
 
+def with_nan(case, arrays, position):
+    """NaN in one number of every example, and where."""
+    rng, array = np.random.default_rng(7), np.array(arrays[position])
+    entries = []
+    for example in np.ndindex(BATCH):
+        inner = tuple(rng.integers(0, size) for size in array.shape[len(BATCH) :])
+        axis = case.options.get("axis", -1)
+        in_front = len(inner) == 1 and isinstance(axis, int) and axis >= 0
+        shape = array.shape[:axis] + array.shape[axis + 1 :] if in_front else array.shape[: len(BATCH)]
+        place = tuple(index % size for index, size in zip(example, shape, strict=False))
+        own = (rng.integers(0, array.shape[axis]),) if in_front else inner
+        entries.append((*place[:axis], *own, *place[axis:]) if in_front else (*place, *own)[: array.ndim])
+        array[entries[-1]] = np.nan
+    return [*arrays[:position], array, *arrays[position + 1 :]], entries
+
+
+@every_case
+def test_nan_that_counts_is_nan_in_value_and_gradient(case):
+    """Class weights of 0 included: they rescale. What an oracle never reads (another class, an ignored row) is not."""
+    arrays = [np.asarray(array) for array in as_arrays(case.draw(), "float32")]
+    names = case.arguments()
+    ignored = arrays[-1] == case.options.get("ignore_index", np.nan)
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def derivatives(position, *arrays):
+        gradient = jax.grad(functools.partial(case.loss(), reduction="sum"), position)
+        return case.loss()(*arrays, reduction="none"), gradient(*arrays)
+
+    for position, array in enumerate(arrays):
+        if array.dtype.kind != "f" or position in case.row.shared:
+            continue
+        spoilt, entries = with_nan(case, arrays, position)
+        with np.errstate(all="ignore"):
+            expected = np.isnan(case.oracle(spoilt, "none").astype(float))
+        expected &= ~ignored if ignored.any() else True
+        value, gradient = derivatives(position if position in case.row.differentiable else 0, *spoilt)
+        np.testing.assert_array_equal(np.isnan(value), expected)
+        if names[position] != "target" and position in case.row.differentiable:
+            for example, entry in zip(np.ndindex(BATCH), entries, strict=True):
+                counts = expected[example] if expected.shape == BATCH else expected.all()
+                assert np.isnan(gradient[entry]) or not counts, (names[position], entry)
+
+
 # Transformations
 
 
@@ -159,6 +202,41 @@ def test_eager_vmap_scan_remat_and_export_equal_jit(case):
         ):
             assert_close(transformed[0], expected[0], 1e-12)
             assert_close(transformed[1], expected[1], 1e-12)
+
+
+@every_row
+def test_export_with_a_symbolic_batch_equals_jit(case):
+    arrays, scope = as_arrays(case.draw(), "float32"), jax.export.SymbolicScope()
+    step = jax.jit(lambda *arrays: jax.value_and_grad(case.loss())(*arrays))
+
+    def symbolic(position, array):
+        sizes = ["batch", "more", *map(str, array.shape[len(BATCH) :])]
+        shape = jax.export.symbolic_shape(",".join(sizes), scope=scope)
+        return jax.ShapeDtypeStruct(array.shape if position in case.row.shared else shape, array.dtype)
+
+    exported = jax.export.export(step)(*map(symbolic, range(len(arrays)), arrays))
+    for batch in (BATCH, (5, 1)):
+        arrays = as_arrays(case.draw(batch=batch), "float32")
+        for actual, expected in zip(exported.call(*arrays), step(*arrays), strict=True):
+            assert_close(actual, expected, 1e-5)
+
+
+@every_case
+def test_it_traces_where_jax_promotes_neither_dtypes_nor_ranks(case):
+    with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
+        for dtype in ("bfloat16", "float16", "float32"):
+            arrays = as_arrays(case.draw(), dtype)
+            step = jax.value_and_grad(lambda *arrays: case.loss()(*arrays, where=case.mask()))
+            assert jax.eval_shape(step, *arrays)[1].dtype == dtype
+            jax.eval_shape(jax.value_and_grad(case.loss()), *arrays)
+
+
+@every_row
+def test_no_tracer_leaks(case):
+    with jax.checking_leaks():
+        jax.jit(jax.value_and_grad(lambda *arrays: case.loss()(*arrays, where=case.mask()))).lower(
+            *as_arrays(case.draw(), "float32")
+        )
 
 
 @every_row
@@ -227,7 +305,7 @@ def test_a_callable_reduction_gets_values_and_weights(case):
         return jnp.sum(values * weights) / jnp.sum(weights)
 
     pairs = (
-        ("mean", jaxloss.reductions.mean if case.row.own_mean else weighted_mean, None),
+        ("mean", jaxloss.reductions.mean if case.row.own_mean(case.options) else weighted_mean, None),
         ("sum", lambda values, weights: jnp.sum(values * weights), case.mask()),
         ("mean", jaxloss.reductions.mean, case.mask()),
     )
@@ -238,6 +316,18 @@ def test_a_callable_reduction_gets_values_and_weights(case):
 
     for own, theirs in jax.jit(reduced)(*arrays):
         assert_close(theirs, own, 1e-6)
+
+
+@every_case
+def test_a_callable_reduction_gets_the_unreduced_losses_and_what_they_count(case):
+    """Nothing else: their largest is a loss of one example, and with their weights they are what "none" returns."""
+    arrays = as_arrays(case.draw(), "float32")
+    values, weights = jax.jit(functools.partial(case.loss(), reduction=lambda values, weights: (values, weights)))(
+        *arrays
+    )
+    unreduced = case.oracle([np.asarray(array) for array in arrays], "none")
+    assert_close(np.where(weights == 0, 0, values) * weights, unreduced, 1e-5)
+    assert np.max(np.abs(values)) <= 4 * max(np.max(np.abs(unreduced)), 1)
 
 
 @every_row
@@ -339,7 +429,17 @@ def test_bad_values_are_reported_when_asked_for(case):
         traced = {name: value for name, value in bad.options.items() if isinstance(value, np.ndarray)}
         with pytest.raises(checkify.JaxRuntimeError, match=f"{case.row.name}: {bad.message}"):
             checked(case, bad.args, traced, static)
-        jax.jit(lambda args, traced: case.row.loss(*args, **traced, **static))(bad.args, traced)  # noqa: B023
+
+
+@every_row
+def test_bad_values_that_nobody_checks_are_nan_in_value_and_gradient(case):
+    for bad in case.row.reports:
+        arrays = {name: value for name, value in bad.options.items() if isinstance(value, np.ndarray)}
+        static = {name: value for name, value in bad.options.items() if name not in arrays}
+        step = jax.value_and_grad(lambda pred, rest, arrays: case.row.loss(pred, *rest, **arrays, **static))  # noqa: B023
+        value, gradient = jax.jit(step)(bad.args[0], bad.args[1:], arrays)
+        assert bool(np.isnan(value)) is not bad.plausible, bad.message
+        assert bool(np.isnan(gradient).any()) is not bad.plausible, bad.message
 
 
 @every_row
@@ -349,6 +449,20 @@ def test_traced_options_out_of_their_domain_are_reported(case):
         if bad.error is ValueError and name in case.row.traced:
             with pytest.raises(checkify.JaxRuntimeError, match=f"{case.row.name}: `{name}` must be"):
                 checked(case, bad.args, {name: jnp.asarray(value, jnp.float32)}, {})
+
+
+@every_row
+def test_traced_options_out_of_their_domain_are_nan_in_value_and_gradient(case):
+    for bad in case.row.refuses:
+        ((name, value),) = bad.options.items() if len(bad.options) == 1 else (("", None),)
+        if bad.error is ValueError and name in case.row.traced:
+            options = next((options for options in case.row.variants if name in options), {})
+            used = Case(case.row, {key: given for key, given in options.items() if key != name}, case.name)
+            step = jax.jit(jax.value_and_grad(lambda *args: used.loss()(*args[:-1], **{name: args[-1]})))  # noqa: B023
+            arrays = as_arrays(Case(case.row, options, case.name).draw(), "float32")
+            loss, gradient = step(*arrays, jnp.asarray(value, jnp.float32))
+            assert np.isnan(loss), name
+            assert np.isnan(gradient).any(), name
 
 
 @every_case

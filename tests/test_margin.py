@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,11 +31,12 @@ def test_a_soft_margin_has_a_gradient_where_its_exponential_overflows():
     assert gradient.tolist() == [-0.5, 0]
 
 
-def test_a_target_that_is_no_sign_follows_pytorch():
-    pred, zero = jnp.array([0.5, -0.5, 2.0]), jnp.zeros(3)
-    assert jaxloss.hinge_embedding_loss(pred, zero, reduction="none").tolist() == [1, 1, 2]
-    assert jaxloss.margin_ranking_loss(pred, -pred, zero, margin=0.5, reduction="none").tolist() == [0.5] * 3
-    np.testing.assert_allclose(jaxloss.soft_margin_loss(pred, zero), np.log(2), rtol=1e-6)
+@pytest.mark.parametrize("loss", [*SIGNED, functools.partial(jaxloss.margin_ranking_loss, jnp.zeros(3))])
+@pytest.mark.parametrize("label", [0.0, 0.5, 2.0, float("nan")])
+def test_a_target_that_is_no_sign_is_nan_in_value_and_gradient_and_nowhere_else(loss, label):
+    target = jnp.array([1.0, label, -1.0])
+    values, pull = jax.vjp(lambda pred: loss(pred, target, reduction="none"), jnp.array([0.5, -0.5, 2.0]))
+    assert np.isnan(values).tolist() == np.isnan(pull(jnp.ones(3))[0]).tolist() == [False, True, False]
 
 
 @pytest.mark.parametrize("loss", SIGNED)

@@ -14,7 +14,7 @@ import torch  # pyright: ignore[reportMissingImports] an extra of its own
 import jaxloss
 from tests.parity.adapters import ADAPTERS, Loss
 from tests.parity.differences import DIFFERENCES, Different, Refused, difference_of
-from tests.parity.samples import Sample, error_samples, samples
+from tests.parity.samples import Sample, differentiable, error_samples, samples
 from tests.support import assert_close
 
 REFUSALS = (AssertionError, TypeError, ValueError)
@@ -43,7 +43,9 @@ def outcome(sample: Sample) -> tuple[str, str]:
     if refused:
         assert_refused(sample)
         loss = written_instead(refused, sample.function)
-    ours = theirs if different is None else {name: different.ours(name, numbers) for name, numbers in theirs.items()}
+    ours = theirs
+    if different is not None:
+        ours = {name: different.ours(sample, name, numbers) for name, numbers in theirs.items()}
     assert_same(sample, of_jaxloss(sample, loss), ours)
     if refused:
         return "refused", refused.reason
@@ -138,10 +140,6 @@ def all_equal(ours: Numbers, theirs: Numbers) -> bool:
 
 def reductions(sample: Sample) -> tuple[str, ...]:
     return ("none", "mean", "sum", *(["batchmean"] if sample.function == "kl_div" else []))
-
-
-def differentiable(sample: Sample) -> tuple[str, ...]:
-    return tuple(name for name, tensor in sample.tensors.items() if tensor.requires_grad)
 
 
 def arrays_of(sample: Sample) -> dict[str, jax.Array]:

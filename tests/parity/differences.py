@@ -15,7 +15,7 @@ from tests.parity.adapters import (
     padded,
     weighted_elements,
 )
-from tests.parity.samples import Sample
+from tests.parity.samples import Sample, differentiable
 
 
 class Refused(NamedTuple):
@@ -28,12 +28,12 @@ class Refused(NamedTuple):
 
 
 class Different(NamedTuple):
-    """A call whose result is another: of a reduction and PyTorch's numbers, value and gradients, it makes ours."""
+    """A call whose result is another: of the sample, a reduction and PyTorch's value and gradients, it makes ours."""
 
     reason: str
     names: tuple[str, ...]
     holds: Callable[[Sample], bool]
-    ours: Callable[[str, list[np.ndarray]], list[np.ndarray]]
+    ours: Callable[[Sample, str, list[np.ndarray]], list[np.ndarray]]
 
 
 def shape_of(sample: Sample, name: str) -> tuple[int, ...]:
@@ -47,6 +47,12 @@ def integer_target(sample: Sample) -> bool:
 def nothing_is_kept(sample: Sample) -> bool:
     index = sample.options.get("ignore_index")
     return bool((sample.tensors["target"] == (-100 if index is None else index)).all())
+
+
+def nan_predictions(sample: Sample) -> np.ndarray:
+    """Where an input that is no target is NaN."""
+    inputs = [tensor.detach().numpy() for name, tensor in sample.tensors.items() if name != "target"]
+    return np.logical_or.reduce(np.broadcast_arrays(*map(np.isnan, inputs)))
 
 
 DIFFERENCES: list[Refused | Different] = [
@@ -108,7 +114,21 @@ DIFFERENCES: list[Refused | Different] = [
         "a mean over nothing is 0, with gradient 0",
         ("nll_loss", "CrossEntropyLoss", "LinearCrossEntropyLoss"),
         nothing_is_kept,
-        lambda reduction, theirs: [np.nan_to_num(array, nan=0.0) if reduction == "mean" else array for array in theirs],
+        lambda sample, reduction, theirs: [
+            np.nan_to_num(array, nan=0.0) if reduction == "mean" else array for array in theirs
+        ],
+    ),
+    Different(
+        "the gradient of a prediction that is NaN is NaN",
+        ("hinge_embedding_loss", "margin_ranking_loss"),
+        lambda sample: bool(nan_predictions(sample).any()),
+        lambda sample, reduction, theirs: [
+            theirs[0],
+            *(
+                gradient if name == "target" else np.where(nan_predictions(sample), np.nan, gradient)
+                for name, gradient in zip(differentiable(sample), theirs[1:], strict=True)
+            ),
+        ],
     ),
 ]
 

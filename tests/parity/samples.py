@@ -44,6 +44,31 @@ NAMES = [*FUNCTIONS, *FUNCTION_OF]
 MACHINERY = ("device", "dtype", "options", "in_features", "num_classes", "out_features", "bias")
 
 
+def fractions(numbers: Any) -> Any:
+    is_outside = numbers.is_floating_point() and bool(((numbers < 0) | (numbers > 1)).any())
+    return numbers - numbers.floor() if is_outside else numbers
+
+
+def signs(numbers: Any) -> Any:
+    return torch.where(numbers < 0, -1.0, 1.0).to(numbers.dtype)
+
+
+# PyTorch draws some numbers from outside of what they may be. There jaxloss is NaN, so both libraries get others.
+DOMAINS: dict[str, dict[str, Callable[[Any], Any]]] = {
+    "binary_cross_entropy": {"target": fractions, "weight": torch.abs},
+    "binary_cross_entropy_with_logits": {"target": fractions, "weight": torch.abs, "pos_weight": torch.abs},
+    "cross_entropy": {"weight": torch.abs, "target": fractions},
+    "hinge_embedding_loss": {"target": signs},
+    "linear_cross_entropy": {"weight": torch.abs, "target": fractions},
+    "margin_ranking_loss": {"target": signs},
+    "multi_margin_loss": {"weight": torch.abs},
+    "multilabel_soft_margin_loss": {"target": fractions, "weight": torch.abs},
+    "nll_loss": {"weight": torch.abs},
+    "poisson_nll_loss": {"target": torch.abs},
+    "soft_margin_loss": {"target": signs},
+}
+
+
 class Sample(NamedTuple):
     """A call of PyTorch: its arguments are kept under the names that the function has for them."""
 
@@ -59,6 +84,10 @@ class Sample(NamedTuple):
     def __str__(self) -> str:
         tensors = {name: f"{str(value.dtype)[6:]}{tuple(value.shape)}" for name, value in self.tensors.items()}
         return f"{self.name} of {tensors} with {self.options}"
+
+
+def differentiable(sample: Sample) -> tuple[str, ...]:
+    return tuple(name for name, tensor in sample.tensors.items() if tensor.requires_grad)
 
 
 def samples(name: str) -> Iterator[Sample]:
@@ -101,18 +130,18 @@ def _draw_the_same_again() -> None:
 
 
 def _of_function(name: str, function: Any, drawn: Any) -> Sample:
-    given = _leaves(inspect.signature(function).bind(drawn.input, *drawn.args, **drawn.kwargs).arguments)
+    given = _leaves(name, inspect.signature(function).bind(drawn.input, *drawn.args, **drawn.kwargs).arguments)
     return _sample(name, lambda **changed: function(**given | changed), given)
 
 
 def _of_module(module_class: Any, made: Any, passed: Any) -> Sample:
     """A module is a function whose options were given before; `linear_cross_entropy` keeps its kernel too."""
     name = module_class.__name__
-    options = dict(inspect.signature(module_class).bind(*made.args, **made.kwargs).arguments)
+    options = _within(name, dict(inspect.signature(module_class).bind(*made.args, **made.kwargs).arguments))
     parameters = inspect.signature(getattr(nn, FUNCTION_OF[name])).parameters
     # An error of the constructor comes without arrays.
     arrays = passed.args if passed else (torch.zeros(2), torch.zeros(2))
-    given = _leaves(dict(zip((each for each in parameters if each != "linear_weight"), arrays, strict=False)))
+    given = _leaves(name, dict(zip((each for each in parameters if each != "linear_weight"), arrays, strict=False)))
     kernel = _kernel(options) if name == "LinearCrossEntropyLoss" else {}
 
     def call(**changed: Any) -> Any:
@@ -135,11 +164,22 @@ def _kernel(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value.requires_grad_() for name, value in kernel.items()}
 
 
-def _leaves(given: dict[str, Any]) -> dict[str, Any]:
+def _leaves(function: str, given: dict[str, Any]) -> dict[str, Any]:
     """Tensors that depend on no other: some samples pass one tensor twice."""
+    detached = {
+        name: value.detach().clone() if isinstance(value, torch.Tensor) else value for name, value in given.items()
+    }
     return {
-        name: value.detach().clone().requires_grad_(value.requires_grad) if isinstance(value, torch.Tensor) else value
-        for name, value in given.items()
+        name: value.requires_grad_(given[name].requires_grad) if isinstance(value, torch.Tensor) else value
+        for name, value in _within(function, detached).items()
+    }
+
+
+def _within(function: str, given: dict[str, Any]) -> dict[str, Any]:
+    """What lies outside of its domain moved into it."""
+    domains = DOMAINS.get(FUNCTION_OF.get(function, function), {})
+    return given | {
+        name: move(given[name]) for name, move in domains.items() if isinstance(given.get(name), torch.Tensor)
     }
 
 
