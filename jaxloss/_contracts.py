@@ -4,13 +4,15 @@ Shapes and dtypes are asserted by chex while tracing. Values are stated with `ch
 carries no trace of them until the outermost step is wrapped in `chex.chexify` or `checkify.checkify`.
 """
 
+import dataclasses
 import itertools
 import math
 import numbers
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import chex
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -49,6 +51,38 @@ def asserting() -> bool:
     except AssertionError:
         return True
     return False
+
+
+def python_number(value: Any) -> Any:
+    """A number of NumPy as Python's; anything else as it is."""
+    return value.item() if isinstance(value, np.generic | np.ndarray) and value.ndim == 0 else value
+
+
+@jax.tree_util.register_static
+@dataclasses.dataclass(eq=False)
+class Demands:
+    """What a compiled program demands of the Python numbers among its arguments; it returns this beside the loss."""
+
+    by_name: list[tuple[str, Callable[[Any], None]]] = dataclasses.field(default_factory=list)
+
+    def check(self, given: Mapping[str, Any]) -> None:
+        for name, demand in self.by_name:
+            demand(python_number(given[name]))
+
+
+@dataclasses.dataclass
+class Number:
+    """A Python number that a compiled program takes as an argument: while it is traced only its kind is known."""
+
+    value: Any
+    demands: Demands
+    name: str
+
+    def __jax_array__(self) -> Array:
+        return jnp.asarray(self.value)
+
+
+numbers.Real.register(Number)
 
 
 class Contract:
@@ -294,11 +328,17 @@ class Contract:
 
     def _number(self, inside: Callable[[Any], Any], domain: str, dtype: Any, options: dict[str, Any]) -> Any:
         ((name, value),) = options.items()
-        if isinstance(value, (np.generic, np.ndarray)) and value.ndim == 0:
-            value = value.item()
+
+        def demand(number: Any) -> None:
+            if not inside(number):
+                raise ValueError(f"{self.function}: `{name}` must be {domain}, got {number!r}.")
+
+        if isinstance(value, Number):
+            value.demands.by_name.append((value.name, demand))
+            return jnp.asarray(value, dtype)
+        value = python_number(value)
         if isinstance(value, numbers.Real) and not isinstance(value, bool):
-            if not inside(value):
-                raise ValueError(f"{self.function}: `{name}` must be {domain}, got {value!r}.")
+            demand(value)
             return float(value)  # an integer has no tangent
         array = self._numeric(name, value)
         problem = f"{self.function}: `{name}` must be a number, {domain}, got {_describe(array)}."
