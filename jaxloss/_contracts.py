@@ -305,28 +305,28 @@ class Contract:
 
     # Options that are numbers: a Python number out of its domain is an error at once, a traced one a value contract.
 
-    def positive(self, dtype: Any, **options: Any) -> Any:
+    def positive(self, dtype: Any, **options: Any) -> Array | float:
         return self._number(lambda value: value > 0, "greater than 0", dtype, options)
 
-    def nonnegative(self, dtype: Any, **options: Any) -> Any:
+    def nonnegative(self, dtype: Any, **options: Any) -> Array | float:
         return self._number(lambda value: value >= 0, "at least 0", dtype, options)
 
-    def degree(self, size: int, dtype: Any, **options: Any) -> Any:
+    def degree(self, size: int, dtype: Any, **options: Any) -> Array | float:
         """The degree of a norm of `size` numbers; below the least one the norm of ones, size ** (1 / p), overflows."""
         least = math.log(max(size, 1)) / math.log(float(jnp.finfo(dtype).max))
         domain = f"greater than 0 and at least {least:.3g} for {size} features"
         return self._number(lambda value: (value > 0) & (value >= least), domain, dtype, options)
 
-    def fraction(self, dtype: Any, **options: Any) -> Any:
+    def fraction(self, dtype: Any, **options: Any) -> Array | float:
         return self._number(lambda value: (value >= 0) & (value <= 1), "in [0, 1]", dtype, options)
 
-    def cosine(self, dtype: Any, **options: Any) -> Any:
+    def cosine(self, dtype: Any, **options: Any) -> Array | float:
         return self._number(lambda value: (value >= -1) & (value <= 1), "in [-1, 1]", dtype, options)
 
-    def any_number(self, dtype: Any, /, **options: Any) -> Any:
+    def any_number(self, dtype: Any, /, **options: Any) -> Array | float:
         return self._number(lambda value: value == value, "a number, not NaN", dtype, options)
 
-    def _number(self, inside: Callable[[Any], Any], domain: str, dtype: Any, options: dict[str, Any]) -> Any:
+    def _number(self, inside: Callable[[Any], Any], domain: str, dtype: Any, options: dict[str, Any]) -> Array | float:
         ((name, value),) = options.items()
 
         def demand(number: Any) -> None:

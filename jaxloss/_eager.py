@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.core import Tracer
@@ -111,7 +112,7 @@ def _is_array(value: Any) -> bool:
         # Under `grad` and `jvp` alone there is a value. Should JAX drop the method, calls under these are not compiled.
         return getattr(value, "to_concrete_value", lambda: None)() is not None
     if isinstance(value, np.ndarray | np.generic):
-        return value.dtype.kind in "biuf" or jax.dtypes.issubdtype(value.dtype, np.floating)  # bfloat16 is of kind V
+        return value.dtype.kind in "biuf" or jnp.issubdtype(value.dtype, np.floating)  # bfloat16 is of kind V
     return isinstance(value, Array)
 
 
