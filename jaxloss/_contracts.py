@@ -4,6 +4,7 @@ Shapes and dtypes are asserted by chex while tracing. Values are stated with `ch
 carries no trace of them until the outermost step is wrapped in `chex.chexify` or `checkify.checkify`.
 """
 
+import dataclasses
 import functools
 import itertools
 import math
@@ -91,6 +92,38 @@ def asserting() -> bool:
     except AssertionError:
         return True
     return False
+
+
+def python_number(value: Any) -> Any:
+    """A number of NumPy as Python's; anything else as it is."""
+    return value.item() if isinstance(value, np.generic | np.ndarray) and value.ndim == 0 else value
+
+
+@jax.tree_util.register_static
+@dataclasses.dataclass(eq=False)
+class Demands:
+    """What a compiled program demands of the Python numbers among its arguments; it returns this beside the loss."""
+
+    by_name: list[tuple[str, Callable[[Any], None]]] = dataclasses.field(default_factory=list)
+
+    def check(self, given: Mapping[str, Any]) -> None:
+        for name, demand in self.by_name:
+            demand(python_number(given[name]))
+
+
+@dataclasses.dataclass
+class Number:
+    """A Python number that a compiled program takes as an argument: while it is traced only its kind is known."""
+
+    value: Any
+    demands: Demands
+    name: str
+
+    def __jax_array__(self) -> Array:
+        return jnp.asarray(self.value)
+
+
+numbers.Real.register(Number)
 
 
 class Contract:
@@ -359,34 +392,40 @@ class Contract:
 
     # Options that are numbers. Out of its domain a Python number is an error at once, a traced one NaN, and reported.
 
-    def positive(self, dtype: Any, **options: Any) -> Any:
+    def positive(self, dtype: Any, **options: Any) -> Array | float:
         return self._number(lambda value: value > 0, "greater than 0", dtype, options)
 
-    def nonnegative(self, dtype: Any, **options: Any) -> Any:
+    def nonnegative(self, dtype: Any, **options: Any) -> Array | float:
         return self._number(lambda value: value >= 0, "at least 0", dtype, options)
 
-    def degree(self, size: int, dtype: Any, **options: Any) -> Any:
+    def degree(self, size: int, dtype: Any, **options: Any) -> Array | float:
         """The degree of a norm of `size` numbers; below the least one the norm of ones, size ** (1 / p), overflows."""
         least = math.log(max(size, 1)) / math.log(float(jnp.finfo(dtype).max))
         domain = f"greater than 0 and at least {least:.3g} for {size} features"
         return self._number(lambda value: (value > 0) & (value >= least), domain, dtype, options)
 
-    def fraction(self, dtype: Any, **options: Any) -> Any:
+    def fraction(self, dtype: Any, **options: Any) -> Array | float:
         return self._number(lambda value: (value >= 0) & (value <= 1), "in [0, 1]", dtype, options)
 
-    def cosine(self, dtype: Any, **options: Any) -> Any:
+    def cosine(self, dtype: Any, **options: Any) -> Array | float:
         return self._number(lambda value: (value >= -1) & (value <= 1), "in [-1, 1]", dtype, options)
 
-    def any_number(self, dtype: Any, /, **options: Any) -> Any:
+    def any_number(self, dtype: Any, /, **options: Any) -> Array | float:
         return self._number(lambda value: value == value, "a number, not NaN", dtype, options)
 
-    def _number(self, inside: Callable[[Any], Any], domain: str, dtype: Any, options: dict[str, Any]) -> Any:
+    def _number(self, inside: Callable[[Any], Any], domain: str, dtype: Any, options: dict[str, Any]) -> Array | float:
         ((name, value),) = options.items()
-        if isinstance(value, (np.generic, np.ndarray)) and value.ndim == 0:
-            value = value.item()
+
+        def demand(number: Any) -> None:
+            if not inside(number):
+                raise ValueError(f"{self.function}: `{name}` must be {domain}, got {number!r}.")
+
+        if isinstance(value, Number):
+            value.demands.by_name.append((value.name, demand))
+            return jnp.asarray(value, dtype)
+        value = python_number(value)
         if isinstance(value, numbers.Real) and not isinstance(value, bool):
-            if not inside(value):
-                raise ValueError(f"{self.function}: `{name}` must be {domain}, got {value!r}.")
+            demand(value)
             return float(value)  # an integer has no tangent
         array = self._numeric(name, value)
         problem = f"{self.function}: `{name}` must be a number, {domain}, got {_describe(array)}."

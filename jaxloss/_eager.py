@@ -1,15 +1,19 @@
 """Eager calls at the price of one dispatch."""
 
 import functools
-from collections.abc import Callable
+import inspect
+import math
+import typing
+from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.core import Tracer
 
-from jaxloss._contracts import asserting
+from jaxloss._contracts import Demands, Number, asserting, python_number, saturated
 from jaxloss.reductions import NAMED
 
 P = ParamSpec("P")
@@ -19,34 +23,114 @@ R = TypeVar("R")
 def compiled_when_eager(loss: Callable[P, R]) -> Callable[P, R]:
     """A call on concrete arrays, under `jax.grad` too, is compiled as a whole; in `jit` and `vmap` it is left as it is.
 
-    The arrays are arguments of the program; Python numbers and the names of reductions are part of it. What may be new
-    at each call, such as a lambda, would be compiled at each call: these calls run operation by operation.
-    """
+    Arguments of the program are arrays, what JAX makes arrays of, and Python numbers for options that may be traced,
+    which are those annotated with `float`: a number that is new at each call compiles nothing. Of these numbers 0, 1, 2
+    and what is not finite are part of the program, as they may stand for another formula (the norm of degree 2, no
+    smoothing). So is what the other options say, and a reduction by name, as a function of `jaxloss.reductions` or as a
+    partial of one.
 
-    @functools.lru_cache(maxsize=1024, typed=True)
-    def program(asserting: bool, **static: Any) -> Callable[..., R]:
+    What may be new at each call and cannot be an argument, such as a lambda, would be compiled at each call: these
+    calls run operation by operation.
+    """
+    parameters = inspect.signature(loss).parameters
+    positional = [name for name, one in parameters.items() if one.kind is one.POSITIONAL_OR_KEYWORD]
+    admitted = {name: _union(one.annotation) for name, one in parameters.items()}
+    may_be_traced = {name for name, kinds in admitted.items() if float in kinds}
+    may_be_lists = {name for name, kinds in admitted.items() if Sequence in kinds}
+
+    @functools.lru_cache(maxsize=128, typed=True)
+    def program(asserting: bool, **static: Any) -> Callable[..., tuple[R, Demands]]:
         # What was compiled while chex did not assert must not answer when it does.
-        return jax.jit(functools.partial(loss, **static))
+        def compiled(arrays: dict[str, Any], numbers: dict[str, float]) -> tuple[R, Demands]:
+            demands = Demands()
+            known = {name: Number(value, demands, name) for name, value in numbers.items()}
+            return typing.cast(Any, loss)(**arrays, **known, **static), demands
+
+        compiled.__name__ = loss.__name__
+        return jax.jit(compiled)
 
     @functools.wraps(loss)
     def call(*args: P.args, **options: P.kwargs) -> R:
-        arrays = {name: value for name, value in options.items() if isinstance(value, Array | np.ndarray)}
-        static = {name: value for name, value in options.items() if name not in arrays}
-        if all(map(_is_concrete, (*args, *arrays.values()))) and all(map(_is_static, static.values())):
-            return program(asserting(), **static)(*args, **arrays)
-        return loss(*args, **options)
+        given: dict[str, Any] = {**dict(zip(positional, args, strict=False)), **options}
+        arrays, numbers, static = {}, {}, {}
+        for name, value in given.items():
+            first = name in positional
+            value = _plain(value, name in may_be_traced and not first, name in may_be_lists)
+            if name in may_be_traced and _is_number(value) and (first or not _is_special(value)):
+                numbers[name] = value
+            elif not first and _is_static(value):
+                static[name] = value
+            elif _is_array(value) or (first and _is_number(value)):
+                arrays[name] = value
+            else:
+                return loss(*args, **options)
+        if len(given) < len(args) + len(options):
+            return loss(*args, **options)  # Python refuses it: an argument is given twice, or is one too many.
+        result, demands = program(asserting(), **static)(arrays, numbers)
+        demands.check(given)
+        return result
 
     return call
 
 
-def _is_concrete(value: Any) -> bool:
+class _Partial(functools.partial[Array]):
+    """A partial that equals another of the same function and arguments, so that it can be looked up."""
+
+    def _key(self) -> tuple[Any, ...]:
+        return self.func, self.args, *sorted((name, type(value), value) for name, value in self.keywords.items())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Partial) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+
+def _union(annotation: Any) -> set[Any]:
+    return {typing.get_origin(kind) or kind for kind in typing.get_args(annotation)}
+
+
+def _plain(value: Any, is_a_number: bool, may_be_a_list: bool) -> Any:
+    """Arrays of other libraries as JAX's, numbers of NumPy's as Python's if they are, what equals another hashable."""
+    if isinstance(value, Array):
+        return value
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value[()]
+    if isinstance(value, np.ndarray | np.generic):
+        return python_number(value) if is_a_number else saturated(value)
+    if isinstance(value, functools.partial):
+        return _Partial(value.func, *value.args, **value.keywords)
+    if isinstance(value, list) and may_be_a_list:
+        return tuple(value)
+    as_array = getattr(value, "__jax_array__", None)
+    return value if as_array is None else as_array()
+
+
+def _is_array(value: Any) -> bool:
+    """Whether it is one that has a value."""
     if isinstance(value, Tracer):
         # Under `grad` and `jvp` alone there is a value. Should JAX drop the method, calls under these are not compiled.
         return getattr(value, "to_concrete_value", lambda: None)() is not None
-    return isinstance(value, Array) or (isinstance(value, np.ndarray) and value.dtype.kind in "biuf")
+    if isinstance(value, np.ndarray | np.generic):
+        return value.dtype.kind in "biuf" or jnp.issubdtype(value.dtype, np.floating)  # bfloat16 is of kind V
+    return isinstance(value, Array)
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is a number of which JAX makes an array; an integer may be too large."""
+    return isinstance(value, float | np.floating) or (type(value) is int and -(2**31) <= value < 2**31)
+
+
+def _is_special(value: float) -> bool:
+    return value in (0, 1, 2) or not math.isfinite(value)
 
 
 def _is_static(value: Any) -> bool:
+    """Whether it can be part of a program, and looked up."""
     if isinstance(value, tuple):
         return all(map(_is_static, value))
-    return value is None or isinstance(value, bool | int | float | str) or value in NAMED.values()
+    if isinstance(value, _Partial):
+        return value.func in NAMED.values() and all(map(_is_static, (*value.args, *value.keywords.values())))
+    if isinstance(value, Array | np.ndarray):
+        return False
+    return value is None or isinstance(value, int | float | str | np.generic) or value in NAMED.values()

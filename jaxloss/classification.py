@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import ArrayLike, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 
 from jaxloss._contracts import Contract, near_unit_interval, single_precision
 from jaxloss._eager import compiled_when_eager
@@ -36,6 +36,7 @@ from jaxloss._numerics import (
     with_slopes,
     wrong_side,
 )
+from jaxloss._typing import ArrayLike
 from jaxloss.reductions import Reduction, reduce_weighted, resolve
 
 INDICES = "For class probabilities or one-hot targets use soft_target_cross_entropy."
@@ -527,7 +528,7 @@ def index_cross_entropy(
 
 
 def index_losses(
-    pred: Array, target: Array, axis: int, weight: Array | None, smoothing: ArrayLike, z_loss: ArrayLike = 0.0
+    pred: Array, target: Array, axis: int, weight: Array | None, smoothing: Array | float, z_loss: Array | float = 0.0
 ) -> Array:
     """Unreduced; the weight of the label is in it where something is added that does not count with that weight."""
 
@@ -545,8 +546,8 @@ def index_losses_of_sums(
     target: Array,
     classes: int,
     weight: Array | None,
-    smoothing: ArrayLike,
-    z_loss: ArrayLike,
+    smoothing: Array | float,
+    z_loss: Array | float,
 ) -> Array:
     """The same, from the logit of the label, log sum exp of the others, and the weighted sum of all."""
     own, log_others, weighted = sums
@@ -565,8 +566,8 @@ def _add_options(
     log_total: Callable[[], Array],
     target: Array,
     weight: Array | None,
-    smoothing: ArrayLike,
-    z_loss: ArrayLike,
+    smoothing: Array | float,
+    z_loss: Array | float,
 ) -> Array:
     if weight is not None and not all_zero(smoothing, z_loss):
         losses = weigh(take_class(weight, target), losses)
@@ -584,8 +585,8 @@ def reduce_index_losses(
     losses: Array,
     target: Array,
     weight: Array | None,
-    smoothing: ArrayLike,
-    z_loss: ArrayLike,
+    smoothing: Array | float,
+    z_loss: Array | float,
     keep: Array | None,
 ) -> Array:
     """What `index_losses` returned, reduced with the weights of the labels."""
@@ -664,10 +665,10 @@ def _focal(miss: Callable[..., Array], unmodulated_slope: Callable[..., Array]) 
     def balance(target: Array, positive: Any, negative: Any) -> Array:
         return positive * target + negative * (1 - target)
 
-    def slope(pred: Array, target: Array, gamma: ArrayLike, *alpha: ArrayLike) -> Array:
+    def slope(pred: Array, target: Array, gamma: Array | float, *alpha: Array | float) -> Array:
         return balance(target, *alpha) * modulation(pred, target, gamma) * unmodulated_slope(pred, target, gamma)
 
-    def slope_of_gamma(pred: Array, target: Array, gamma: ArrayLike, *alpha: ArrayLike) -> Array:
+    def slope_of_gamma(pred: Array, target: Array, gamma: Array | float, *alpha: Array | float) -> Array:
         return weigh(focal(pred, target, gamma, *alpha), log_miss(pred, target))
 
     @with_slopes(
@@ -677,13 +678,15 @@ def _focal(miss: Callable[..., Array], unmodulated_slope: Callable[..., Array]) 
         lambda pred, target, gamma, *alpha: target * balanced(pred, target, gamma),
         lambda pred, target, gamma, *alpha: (1 - target) * balanced(pred, target, gamma),
     )
-    def focal(pred: Array, target: Array, gamma: ArrayLike, positive: ArrayLike, negative: ArrayLike) -> Array:
+    def focal(
+        pred: Array, target: Array, gamma: Array | float, positive: Array | float, negative: Array | float
+    ) -> Array:
         return balance(target, positive, negative) * balanced(pred, target, gamma)
 
-    def balanced(pred: Array, target: Array, gamma: ArrayLike) -> Array:
+    def balanced(pred: Array, target: Array, gamma: Array | float) -> Array:
         return modulation(pred, target, gamma) * bce_of_logits(pred, target)
 
-    def modulation(pred: Array, target: Array, gamma: ArrayLike) -> Array:
+    def modulation(pred: Array, target: Array, gamma: Array | float) -> Array:
         return power(miss(pred, target), log_miss(pred, target), gamma)
 
     def log_miss(pred: Array, target: Array) -> Array:
@@ -718,7 +721,7 @@ def _miss_of_bce(pred: Array, target: Array) -> Array:
     return (less - jnp.expm1(-penalty(pred, target))) / (1 + less)
 
 
-def _slope_of_bce(pred: Array, target: Array, gamma: ArrayLike) -> Array:
+def _slope_of_bce(pred: Array, target: Array, gamma: Array | float) -> Array:
     """bce m' / m = bce bce' exp(-bce) / m, where bce / m is 1 below an ulp, and all is 0 beyond 80."""
     less, fine = odds(pred), penalty(pred, target)
     missed = less - jnp.expm1(-fine)
@@ -728,7 +731,7 @@ def _slope_of_bce(pred: Array, target: Array, gamma: ArrayLike) -> Array:
     return (share * gamma + 1) * bce_slope(pred, target)
 
 
-def _slope_of_sigmoid(pred: Array, target: Array, gamma: ArrayLike) -> Array:
+def _slope_of_sigmoid(pred: Array, target: Array, gamma: Array | float) -> Array:
     """m = y (1 - p) + (1 - y) p, so m' / m = (1 - 2 y) p (1 - p) / m, of which p or 1 - p cancels for y = 0 or 1."""
     wrong, less = wrong_side(pred, target), odds(pred)
     right = wrong == 0
@@ -746,7 +749,7 @@ def _factor(contract: Contract, pred: Array, where: Array | None, **options: Any
     return fill_hidden(where, 1.0, contract.factor(pred.shape, pred.dtype, **options))[0]
 
 
-def _smoothed(smoothing: ArrayLike, values: Array, spread: Array) -> Array:
+def _smoothed(smoothing: Array | float, values: Array, spread: Array) -> Array:
     """Neither part counts where its share is 0, be it infinite."""
     return weigh(1 - jnp.asarray(smoothing, values.dtype), values) + weigh(smoothing, spread)
 

@@ -5,9 +5,10 @@ import operator
 from collections.abc import Mapping
 
 from jax import Array
-from jaxtyping import ArrayLike, Float
+from jaxtyping import Float
 
 from jaxloss._contracts import Contract
+from jaxloss._typing import ArrayLike
 
 
 def weighted_sum(

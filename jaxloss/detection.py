@@ -6,11 +6,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import ArrayLike, Bool, Float
+from jaxtyping import Bool, Float
 
 from jaxloss._contracts import Contract
 from jaxloss._eager import compiled_when_eager
 from jaxloss._numerics import divide, expand, fill_hidden, in_one_piece
+from jaxloss._typing import ArrayLike
 from jaxloss.reductions import Reduction, resolve
 
 
@@ -215,7 +216,7 @@ class _Overlap(NamedTuple):
 
 def _boxes(
     contract: Contract, pred: Any, target: Any, eps: Any, where: Any
-) -> tuple[_Boxes, _Boxes, Any, Array | None]:
+) -> tuple[_Boxes, _Boxes, Array | float, Array | None]:
     """What every loss on boxes does first; what is masked becomes the unit box."""
     pred, target = contract.rows(4, "x1, y1, x2, y2", pred=pred, target=target)
     eps = contract.nonnegative(pred.dtype, eps=eps)

@@ -2,12 +2,13 @@
 
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import ArrayLike, Bool, Float
+from jaxtyping import Bool, Float
 
 from jaxloss._contracts import Contract
 from jaxloss._eager import compiled_when_eager
 from jaxloss._numerics import fill_hidden, nan_unless, weigh, with_slopes
-from jaxloss.reductions import Reduction, resolve
+from jaxloss._typing import ArrayLike
+from jaxloss.reductions import ReductionOrBatchMean, resolve
 
 
 @compiled_when_eager
@@ -17,7 +18,7 @@ def kl_div(
     *,
     log_target: bool = False,
     where: Bool[ArrayLike, "*batch"] | None = None,
-    reduction: Reduction = "batchmean",
+    reduction: ReductionOrBatchMean = "batchmean",
 ) -> Float[Array, "*reduced"]:
     r"""Kullback-Leibler divergence KL(target || exp(pred)), element by element:
 

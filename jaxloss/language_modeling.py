@@ -11,11 +11,12 @@ from jax import Array
 from jax.custom_derivatives import SymbolicZero
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
-from jaxtyping import ArrayLike, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 
 from jaxloss._contracts import Contract
 from jaxloss._eager import compiled_when_eager
 from jaxloss._numerics import divide, expand, fill_hidden, is_explicitly_sharded, take_class, weigh
+from jaxloss._typing import ArrayLike
 from jaxloss.classification import (
     INDICES,
     all_zero,

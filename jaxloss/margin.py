@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import ArrayLike, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 
 from jaxloss._contracts import Contract
 from jaxloss._eager import compiled_when_eager
@@ -25,6 +25,7 @@ from jaxloss._numerics import (
     unchecked_entry,
     weigh,
 )
+from jaxloss._typing import ArrayLike
 from jaxloss.classification import class_scores
 from jaxloss.reductions import Reduction, resolve
 

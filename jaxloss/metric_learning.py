@@ -6,11 +6,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import ArrayLike, Bool, Float
+from jaxtyping import Bool, Float
 
 from jaxloss._contracts import Contract
 from jaxloss._eager import compiled_when_eager
 from jaxloss._numerics import expand, fill_hidden, magnitude, nan_unless, norm
+from jaxloss._typing import ArrayLike
 from jaxloss.reductions import Reduction, resolve
 
 

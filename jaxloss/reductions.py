@@ -13,18 +13,20 @@ global count, not a mean of means:
 
 import inspect
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import ArrayLike, Bool, Float
+from jaxtyping import Bool, Float
 
 from jaxloss._contracts import Contract
 from jaxloss._numerics import divide, in_one_piece
+from jaxloss._typing import ArrayLike
 
 AxisName = Hashable | Sequence[Hashable]
-Reduction = str | Callable[..., Array]
+Reduction: TypeAlias = Literal["mean", "sum", "none"] | Callable[..., Array]
+ReductionOrBatchMean: TypeAlias = Reduction | Literal["batchmean"]
 
 
 def none(
@@ -118,7 +120,7 @@ NAMED: dict[str, Callable[..., Array]] = {"mean": mean, "sum": sum, "none": none
 
 
 def resolve(
-    function: str, reduction: Reduction, names: Sequence[str] = ("mean", "sum", "none")
+    function: str, reduction: ReductionOrBatchMean, names: Sequence[str] = ("mean", "sum", "none")
 ) -> Callable[..., Array]:
     """How a name becomes a reduction; a callable always gets weights, and 0 for what they hide."""
     if isinstance(reduction, str) and reduction in names:

@@ -8,11 +8,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import ArrayLike, Bool, Float
+from jaxtyping import Bool, Float
 
 from jaxloss._contracts import Contract, single_precision
 from jaxloss._eager import compiled_when_eager
 from jaxloss._numerics import fill_hidden, in_one_piece, nan_unless, quotient, weigh, with_slopes
+from jaxloss._typing import ArrayLike
 from jaxloss.reductions import Reduction, resolve
 
 
@@ -437,13 +438,13 @@ _squared_error = _of_error(lambda error: 2 * error, jnp.square)
 _absolute_error = _of_error(jnp.sign, jnp.abs)
 
 
-def _smooth_l1_slope(error: Array, beta: ArrayLike) -> Array:
+def _smooth_l1_slope(error: Array, beta: Array | float) -> Array:
     sharp = beta < jnp.finfo(error.dtype).tiny
     return jnp.where(sharp, jnp.sign(error), jnp.clip(error / jnp.where(sharp, 1.0, beta), -1.0, 1.0))
 
 
 @with_slopes(_smooth_l1_slope, lambda error, beta: -0.5 * jnp.square(_smooth_l1_slope(error, beta)))
-def _smooth_l1(error: Array, beta: ArrayLike) -> Array:
+def _smooth_l1(error: Array, beta: Array | float) -> Array:
     size = jnp.abs(error)
     near = size < beta
     return jnp.where(near, 0.5 * size * (size / jnp.where(near, beta, 1.0)), size - 0.5 * beta)
@@ -453,7 +454,7 @@ def _smooth_l1(error: Array, beta: ArrayLike) -> Array:
     lambda half, delta: 2 * jnp.clip(2 * half, -delta, delta),
     lambda half, delta: jax.nn.relu(2 * jnp.abs(half) - delta),
 )
-def _huber(half: Array, delta: ArrayLike) -> Array:
+def _huber(half: Array, delta: Array | float) -> Array:
     """Of half the error, which never overflows."""
     size = jnp.abs(half)
     return jnp.where(2 * size < delta, 2 * jnp.square(half), 2 * (delta * (size - 0.25 * delta)))
@@ -494,7 +495,7 @@ def _variance(contract: Contract, pred: Array, var: Any) -> Array:
 
 
 @with_slopes(lambda var, eps: 1.0, None)
-def _at_least(var: Array, eps: ArrayLike) -> Array:
+def _at_least(var: Array, eps: Array | float) -> Array:
     """max(var, eps), differentiated as if var were not clamped. NaN, and no plausible number, if var is negative."""
     return jnp.maximum(var, eps) * nan_unless(var >= 0)
 

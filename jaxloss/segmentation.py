@@ -5,11 +5,12 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import ArrayLike, Bool, Float
+from jaxtyping import Bool, Float
 
 from jaxloss._contracts import Contract
 from jaxloss._eager import compiled_when_eager
 from jaxloss._numerics import divide, fill_hidden, in_one_piece, miss, odds, with_slopes
+from jaxloss._typing import ArrayLike
 from jaxloss.reductions import Reduction, resolve
 
 

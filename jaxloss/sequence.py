@@ -6,11 +6,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import ArrayLike, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 
 from jaxloss._contracts import Contract
 from jaxloss._eager import compiled_when_eager
 from jaxloss._numerics import fill_hidden, is_class, log1p_of_part, nan_unless, one_hot, partition, quotient
+from jaxloss._typing import ArrayLike
 from jaxloss.reductions import Reduction, is_mean, resolve
 
 

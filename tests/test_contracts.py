@@ -1,6 +1,9 @@
 """What a refusal says, and what it leaves behind."""
 
+import pathlib
 import re
+import subprocess
+import sys
 
 import chex
 import jax
@@ -195,3 +198,21 @@ def test_options_do_not_raise_the_precision():
         assert (
             jaxloss.cross_entropy(x, labels, weight=jnp.ones(3), label_smoothing=jnp.asarray(0.1)).dtype == jnp.float32
         )
+
+
+def test_the_recipe_of_the_readme_reports_and_leaves_no_warning_at_exit():
+    readme = (pathlib.Path(__file__).parent.parent / "README.md").read_text()
+    (recipe,) = re.findall(r"```python\n([^`]*chexify.*?)```", readme, re.DOTALL)
+    program = f"""
+import logging, chex, jax, jax.numpy as jnp, jaxloss
+train_step = jaxloss.cross_entropy
+{recipe}
+train_step(jnp.zeros((2, 3)), jnp.array([0, 1]))
+try:
+    train_step(jnp.zeros((2, 3)), jnp.array([0, 3]))
+except ValueError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "cross_entropy: `target` must hold class indices in [0, 3), got values from 0 to 3." in done.stdout
+    assert done.stderr == ""

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import jaxloss
+from jaxloss.reductions import Reduction
 
 SCORES = jnp.array([0.5, 2.0, 0.0, 1.5])
 SIGNED = [jaxloss.hinge_loss, jaxloss.squared_hinge_loss, jaxloss.soft_margin_loss, jaxloss.hinge_embedding_loss]
@@ -93,7 +94,7 @@ def test_a_class_out_of_range_gives_nan_in_value_and_gradient(label, options):
     assert np.isnan(gradient[1]).all()
 
 
-def multilabel(target, reduction="mean"):
+def multilabel(target, reduction: Reduction = "mean"):
     return jaxloss.multilabel_margin_loss(SCORES, jnp.array(target), reduction=reduction)
 
 

@@ -1,0 +1,17 @@
+"""What the annotations of the public functions are made of."""
+
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+import jax
+
+
+@runtime_checkable
+class SupportsJaxArray(Protocol):
+    """What turns itself into an array of JAX's, such as `flax.nnx.Param`."""
+
+    def __jax_array__(self) -> Any:
+        """The array."""
+        ...
+
+
+ArrayLike: TypeAlias = jax.typing.ArrayLike | SupportsJaxArray
