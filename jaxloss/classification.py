@@ -66,15 +66,17 @@ def cross_entropy(
         p    = softmax(pred)
         loss = -(1 - e) w_y log p_y - e / classes sum_c w_c log p_c
 
-    The mean divides by the sum of the weights `w_y` that were used; where that is 0 it is 0, whatever the smoothing.
-    Not for a model that ends in a softmax: `pred` are logits. Log-probabilities are logits too.
+    The mean divides by the sum of the weights `w_y` that were used; where that is 0 it is 0, whatever the smoothing. A
+    callable reduction gets the losses without weights, and the weights; with class weights and smoothing, where a loss
+    is no product of the two, it gets what "none" returns, and the mask. Not for a model that ends in a softmax: `pred`
+    are logits. Log-probabilities are logits too.
 
     Args:
         pred: logits, floating.
         target: class indices in [0, classes), integer, of the shape of `pred` without `axis`. An index out of range,
             negative ones too, gives NaN in value and gradient.
         axis: the class axis of `pred`; -1 is JAX's layout, 1 is PyTorch's.
-        weight: one number at least 0 for each class.
+        weight: one number at least 0 for each class; 0 rescales and does not hide (0 times NaN is NaN).
         ignore_index: a class index that counts for nothing; None for no such index (PyTorch's default is -100).
         label_smoothing: in [0, 1], the part of the target that is spread evenly over the classes. May be traced.
         where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
@@ -127,7 +129,7 @@ def nll_loss(
         target: class indices in [0, classes), integer, of the shape of `pred` without `axis`. An index out of range,
             negative ones too, gives NaN in value and gradient.
         axis: the class axis of `pred`; -1 is JAX's layout, 1 is PyTorch's.
-        weight: one number at least 0 for each class.
+        weight: one number at least 0 for each class; 0 rescales and does not hide (0 times NaN is NaN).
         ignore_index: a class index that counts for nothing; None for no such index (PyTorch's default is -100).
         where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
         reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
@@ -184,7 +186,7 @@ def soft_target_cross_entropy(
         pred: logits, floating.
         target: class probabilities that sum to 1 along `axis`, floating, of exactly the shape of `pred`.
         axis: the class axis; -1 is JAX's layout, 1 is PyTorch's.
-        weight: one number at least 0 for each class.
+        weight: one number at least 0 for each class; 0 rescales and does not hide (0 times NaN is NaN).
         label_smoothing: in [0, 1], the part of the target that is spread evenly over the classes. May be traced.
         where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
         reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
@@ -244,8 +246,10 @@ def binary_cross_entropy(
     divides by less than 1e-12, so both stay finite at probabilities of 0 and 1.
 
     Args:
-        pred: probabilities of the positive class in [0, 1], floating. Outside they give NaN in value and gradient.
-        target: probabilities of the positive class in [0, 1], floating, of exactly the shape of `pred`.
+        pred: probabilities of the positive class in [0, 1], floating. Outside they give NaN in value and gradient; up to
+            four units in the last place beyond 0 or 1, where rounding carries a sum, they count as 0 or 1.
+        target: probabilities of the positive class in [0, 1], floating, of exactly the shape of `pred`. Outside they
+            give NaN, as in every loss of binary targets.
         weight: rescales the loss of each element, at least 0; broadcasts to `pred`. The mean still divides by the
             number of elements, as PyTorch's does.
         where: booleans that broadcast to the unreduced loss; what is False counts for nothing.

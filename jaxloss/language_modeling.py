@@ -71,7 +71,7 @@ def linear_cross_entropy(
         target: class indices in [0, classes), integer, of the shape of `pred` without its last axis. An index out of
             range, negative ones too, gives NaN in value and gradient.
         bias: one number for each class; None for none.
-        weight: one number at least 0 for each class.
+        weight: one number at least 0 for each class; 0 rescales and does not hide (0 times NaN is NaN).
         ignore_index: a class index that counts for nothing; None for no such index (PyTorch's default is -100).
         label_smoothing: in [0, 1], the part of the target that is spread evenly over the classes. May be traced.
         z_loss: at least 0, the coefficient of the squared logarithm of the sum of exponentials, which keeps logits from

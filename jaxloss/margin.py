@@ -51,7 +51,8 @@ def hinge_loss(
 
     Args:
         pred: scores, any number, floating; the sign is the class.
-        target: -1 or 1, floating, of exactly the shape of `pred`. Targets of 0 and 1: `2 * target - 1`.
+        target: -1 or 1, floating, of exactly the shape of `pred`; anything else gives NaN in value and gradient. From
+            targets of 0 and 1: `2 * target - 1`.
         where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
         reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
 
@@ -90,7 +91,8 @@ def squared_hinge_loss(
 
     Args:
         pred: scores, any number, floating; the sign is the class.
-        target: -1 or 1, floating, of exactly the shape of `pred`. Targets of 0 and 1: `2 * target - 1`.
+        target: -1 or 1, floating, of exactly the shape of `pred`; anything else gives NaN in value and gradient. From
+            targets of 0 and 1: `2 * target - 1`.
         where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
         reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
 
@@ -131,7 +133,8 @@ def soft_margin_loss(
 
     Args:
         pred: logits, floating.
-        target: -1 or 1, floating, of exactly the shape of `pred`. Targets of 0 and 1: `2 * target - 1`.
+        target: -1 or 1, floating, of exactly the shape of `pred`; anything else gives NaN in value and gradient. From
+            targets of 0 and 1: `2 * target - 1`.
         where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
         reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
 
@@ -174,8 +177,8 @@ def hinge_embedding_loss(
 
     Args:
         pred: distances, floating; any number, a similarity with its sign turned too.
-        target: 1 for a like pair, -1 for an unlike one, floating, of exactly the shape of `pred`. Targets of 0 and 1:
-            `2 * target - 1`.
+        target: 1 for a like pair, -1 for an unlike one, floating, of exactly the shape of `pred`; anything else gives
+            NaN in value and gradient. From targets of 0 and 1: `2 * target - 1`.
         margin: the distance from which an unlike pair costs nothing, any number, in the unit of `pred`. May be traced.
         where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
         reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
@@ -275,7 +278,7 @@ def multi_margin_loss(
         target: class indices in [0, classes), integer, of the shape of `pred` without `axis`. An index out of range,
             negative ones too, gives NaN in value and gradient.
         axis: the class axis of `pred`; -1 is JAX's layout, 1 is PyTorch's.
-        weight: one number at least 0 for each class.
+        weight: one number at least 0 for each class; 0 rescales and does not hide (0 times NaN is NaN).
         margin: how far above the others the true class shall be, any number, in the unit of `pred`. May be traced.
         p: 1 for hinges, 2 for squared ones; a Python number.
         where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
