@@ -13,7 +13,8 @@ import numpy as np
 from jax import Array
 from jax.core import Tracer
 
-from jaxloss._contracts import Demands, Number, asserting, python_number, saturated
+from jaxloss._contracts.arrays import asserting, python_number, saturated
+from jaxloss._contracts.options import Demands, Number
 from jaxloss.reductions import NAMED
 
 P = ParamSpec("P")

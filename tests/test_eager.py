@@ -26,13 +26,13 @@ LABELS = jnp.arange(7)
 @pytest.fixture
 def traces(monkeypatch):
     """One entry for each time that the formula of `cross_entropy` runs in Python."""
-    runs, formula = [], classification.index_losses
+    runs, formula = [], classification.label_losses
 
     def counted(*args):
         runs.append(args)
         return formula(*args)
 
-    monkeypatch.setattr(classification, "index_losses", counted)
+    monkeypatch.setattr(classification, "label_losses", counted)
     return runs
 
 

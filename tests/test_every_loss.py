@@ -527,7 +527,7 @@ PUBLIC = [
 ORDER = (  # noqa: SIM905 read as a sentence
     "from_logits axis bias beta delta quantile weight pos_weight alpha gamma ignore_index label_smoothing z_loss "
     "logit_softcap chunk_size log_input log_target full distance_function margin p smooth eps swap input_lengths "
-    "target_lengths blank zero_infinity where reduction"
+    "target_lengths blank zero_infinity sample_weight where reduction"
 ).split()
 
 
