@@ -81,6 +81,14 @@ class Number:
     def __jax_array__(self) -> Array:
         return jnp.asarray(self.value)
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return jnp.shape(self.value)
+
+    @property
+    def dtype(self) -> Any:
+        return jnp.result_type(self.value)
+
 
 numbers.Real.register(Number)
 

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Integer, Real
 
 from jaxloss._contracts import Contract
 from jaxloss._eager import compiled_when_eager
@@ -51,14 +51,14 @@ _BINARY = (
 
 @compiled_when_eager
 def cross_entropy(
-    pred: Float[ArrayLike, "*batch classes"],
-    target: Int[ArrayLike, "*batch"],
+    pred: Float[ArrayLike, "*shape"],
+    target: Integer[ArrayLike, "*batch"],
     *,
     axis: int = -1,
-    weight: Float[ArrayLike, " classes"] | None = None,
-    ignore_index: Int[ArrayLike, ""] | int | None = None,
-    label_smoothing: Float[ArrayLike, ""] | float = 0.0,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    weight: Real[ArrayLike, " classes"] | None = None,
+    ignore_index: Integer[ArrayLike, ""] | None = None,
+    label_smoothing: Real[ArrayLike, ""] = 0.0,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
     r"""Softmax and negative log-likelihood of the true class y, with weights w and smoothing e:
@@ -106,13 +106,13 @@ def cross_entropy(
 
 @compiled_when_eager
 def nll_loss(
-    pred: Float[ArrayLike, "*batch classes"],
-    target: Int[ArrayLike, "*batch"],
+    pred: Float[ArrayLike, "*shape"],
+    target: Integer[ArrayLike, "*batch"],
     *,
     axis: int = -1,
-    weight: Float[ArrayLike, " classes"] | None = None,
-    ignore_index: Int[ArrayLike, ""] | int | None = None,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    weight: Real[ArrayLike, " classes"] | None = None,
+    ignore_index: Integer[ArrayLike, ""] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
     r"""Negative log-likelihood of the true class y, with weights w:
@@ -163,13 +163,13 @@ def nll_loss(
 
 @compiled_when_eager
 def soft_target_cross_entropy(
-    pred: Float[ArrayLike, "*batch classes"],
-    target: Float[ArrayLike, "*batch classes"],
+    pred: Float[ArrayLike, "*shape"],
+    target: Float[ArrayLike, "*shape"],
     *,
     axis: int = -1,
-    weight: Float[ArrayLike, " classes"] | None = None,
-    label_smoothing: Float[ArrayLike, ""] | float = 0.0,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    weight: Real[ArrayLike, " classes"] | None = None,
+    label_smoothing: Real[ArrayLike, ""] = 0.0,
+    where: Bool[ArrayLike, "..."] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
     r"""Cross-entropy against class probabilities q, with weights w and smoothing e:
@@ -230,8 +230,8 @@ def binary_cross_entropy(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "*batch"],
     *,
-    weight: Float[ArrayLike, "*#batch"] | float | None = None,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    weight: Real[ArrayLike, "*#batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
     r"""Binary cross-entropy of probabilities p, element by element, with weights w:
@@ -284,9 +284,9 @@ def binary_cross_entropy_with_logits(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "*batch"],
     *,
-    weight: Float[ArrayLike, "*#batch"] | float | None = None,
-    pos_weight: Float[ArrayLike, "*#batch"] | float | None = None,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    weight: Real[ArrayLike, "*#batch"] | None = None,
+    pos_weight: Real[ArrayLike, "*#batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
     r"""Sigmoid and binary cross-entropy, element by element, with weights w and p:
@@ -341,9 +341,9 @@ def focal_loss(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "*batch"],
     *,
-    alpha: Float[ArrayLike, "*#batch"] | float = 0.25,
-    gamma: Float[ArrayLike, ""] | float = 2.0,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    alpha: Real[ArrayLike, "*#batch"] = 0.25,
+    gamma: Real[ArrayLike, ""] = 2.0,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
     r"""Binary focal loss with one alpha for all elements, as in many short PyTorch implementations:
@@ -393,9 +393,9 @@ def sigmoid_focal_loss(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "*batch"],
     *,
-    alpha: Float[ArrayLike, ""] | float | None = 0.25,
-    gamma: Float[ArrayLike, ""] | float = 2.0,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    alpha: Real[ArrayLike, ""] | None = 0.25,
+    gamma: Real[ArrayLike, ""] = 2.0,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
     r"""RetinaNet's focal loss: easy elements count little, and alpha balances positives against negatives.
@@ -445,14 +445,14 @@ def sigmoid_focal_loss(
 
 @compiled_when_eager
 def softmax_focal_loss(
-    pred: Float[ArrayLike, "*batch classes"],
-    target: Int[ArrayLike, "*batch"],
+    pred: Float[ArrayLike, "*shape"],
+    target: Integer[ArrayLike, "*batch"],
     *,
     axis: int = -1,
-    alpha: Float[ArrayLike, ""] | Float[ArrayLike, " classes"] | float | None = None,
-    gamma: Float[ArrayLike, ""] | float = 2.0,
-    ignore_index: Int[ArrayLike, ""] | int | None = None,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    alpha: Real[ArrayLike, ""] | Real[ArrayLike, " classes"] | None = None,
+    gamma: Real[ArrayLike, ""] = 2.0,
+    ignore_index: Integer[ArrayLike, ""] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
     r"""Focal loss over classes: the cross-entropy of the true class y, less where it is easy.

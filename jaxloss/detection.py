@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Real
 
 from jaxloss._contracts import Contract
 from jaxloss._eager import compiled_when_eager
@@ -20,8 +20,8 @@ def box_iou_loss(
     pred: Float[ArrayLike, "*batch 4"],
     target: Float[ArrayLike, "*batch 4"],
     *,
-    eps: Float[ArrayLike, ""] | float = 1e-7,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    eps: Real[ArrayLike, ""] = 1e-7,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
     r"""One less the intersection over union of each pair of boxes:
@@ -65,8 +65,8 @@ def generalized_box_iou_loss(
     pred: Float[ArrayLike, "*batch 4"],
     target: Float[ArrayLike, "*batch 4"],
     *,
-    eps: Float[ArrayLike, ""] | float = 1e-7,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    eps: Real[ArrayLike, ""] = 1e-7,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
     r"""GIoU: the IoU loss and the part of the enclosing box C that neither box fills:
@@ -110,8 +110,8 @@ def distance_box_iou_loss(
     pred: Float[ArrayLike, "*batch 4"],
     target: Float[ArrayLike, "*batch 4"],
     *,
-    eps: Float[ArrayLike, ""] | float = 1e-7,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    eps: Real[ArrayLike, ""] = 1e-7,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
     r"""DIoU: the IoU loss and the squared distance of the centres by the squared diagonal of the enclosing box C:
@@ -154,8 +154,8 @@ def complete_box_iou_loss(
     pred: Float[ArrayLike, "*batch 4"],
     target: Float[ArrayLike, "*batch 4"],
     *,
-    eps: Float[ArrayLike, ""] | float = 1e-7,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    eps: Real[ArrayLike, ""] = 1e-7,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
     r"""CIoU: the DIoU loss and how far the aspect ratios differ:

@@ -17,7 +17,7 @@ def kl_div(
     target: Float[ArrayLike, "*batch"],
     *,
     log_target: bool = False,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: ReductionOrBatchMean = "batchmean",
 ) -> Float[Array, "*reduced"]:
     r"""Kullback-Leibler divergence KL(target || exp(pred)), element by element:

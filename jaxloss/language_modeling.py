@@ -11,7 +11,7 @@ from jax import Array
 from jax.custom_derivatives import SymbolicZero
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Integer, Real
 
 from jaxloss._contracts import Contract
 from jaxloss._eager import compiled_when_eager
@@ -32,16 +32,16 @@ from jaxloss.reductions import Reduction, is_mean, is_sum, resolve
 def linear_cross_entropy(
     pred: Float[ArrayLike, "*batch features"],
     kernel: Float[ArrayLike, "features classes"],
-    target: Int[ArrayLike, "*batch"],
+    target: Integer[ArrayLike, "*batch"],
     *,
     bias: Float[ArrayLike, " classes"] | None = None,
-    weight: Float[ArrayLike, " classes"] | None = None,
-    ignore_index: Int[ArrayLike, ""] | int | None = None,
-    label_smoothing: Float[ArrayLike, ""] | float = 0.0,
-    z_loss: Float[ArrayLike, ""] | float = 0.0,
-    logit_softcap: Float[ArrayLike, ""] | float | None = None,
+    weight: Real[ArrayLike, " classes"] | None = None,
+    ignore_index: Integer[ArrayLike, ""] | None = None,
+    label_smoothing: Real[ArrayLike, ""] = 0.0,
+    z_loss: Real[ArrayLike, ""] = 0.0,
+    logit_softcap: Real[ArrayLike, ""] | None = None,
     chunk_size: int | None = None,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
     r"""A dense layer and the cross-entropy of its logits, which never exist all at once:

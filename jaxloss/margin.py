@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Integer, Real
 
 from jaxloss._contracts import Contract
 from jaxloss._eager import compiled_when_eager
@@ -42,7 +42,7 @@ def hinge_loss(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "*batch"],
     *,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
     r"""The loss of support vector machines: a score on its right side, at a distance of 1 or more, costs nothing.
@@ -81,7 +81,7 @@ def squared_hinge_loss(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "*batch"],
     *,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
     r"""The square of `hinge_loss`, whose gradient has no jump:
@@ -120,7 +120,7 @@ def soft_margin_loss(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "*batch"],
     *,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
     r"""The logistic loss, a hinge without a kink:
@@ -161,8 +161,8 @@ def hinge_embedding_loss(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "*batch"],
     *,
-    margin: Float[ArrayLike, ""] | float = 1.0,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    margin: Real[ArrayLike, ""] = 1.0,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
     r"""Distances of pairs: those of like pairs shall be small, those of unlike pairs at least the margin.
@@ -211,8 +211,8 @@ def margin_ranking_loss(
     input2: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "*batch"],
     *,
-    margin: Float[ArrayLike, ""] | float = 0.0,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    margin: Real[ArrayLike, ""] = 0.0,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
     r"""Of two scores, the one that the target names shall be the higher, by a margin:
@@ -255,14 +255,14 @@ def margin_ranking_loss(
 
 @compiled_when_eager
 def multi_margin_loss(
-    pred: Float[ArrayLike, "*batch classes"],
-    target: Int[ArrayLike, "*batch"],
+    pred: Float[ArrayLike, "*shape"],
+    target: Integer[ArrayLike, "*batch"],
     *,
     axis: int = -1,
-    weight: Float[ArrayLike, " classes"] | None = None,
-    margin: Float[ArrayLike, ""] | float = 1.0,
+    weight: Real[ArrayLike, " classes"] | None = None,
+    margin: Real[ArrayLike, ""] = 1.0,
     p: int = 1,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
     r"""The score of the true class y shall exceed the score x_j of every other class by a margin, with weights w:
@@ -314,9 +314,9 @@ def multi_margin_loss(
 @compiled_when_eager
 def multilabel_margin_loss(
     pred: Float[ArrayLike, "*batch classes"],
-    target: Int[ArrayLike, "*batch classes"],
+    target: Integer[ArrayLike, "*batch classes"],
     *,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
     r"""The score x_k of every label k of an example shall exceed the score of every class j that is none, by 1:
@@ -374,8 +374,8 @@ def multilabel_soft_margin_loss(
     pred: Float[ArrayLike, "*batch classes"],
     target: Float[ArrayLike, "*batch classes"],
     *,
-    weight: Float[ArrayLike, " classes"] | None = None,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    weight: Real[ArrayLike, " classes"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
     r"""Binary cross-entropy of each class and its mean over the classes, with weights w:

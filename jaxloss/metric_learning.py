@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Real
 
 from jaxloss._contracts import Contract
 from jaxloss._eager import compiled_when_eager
@@ -21,11 +21,11 @@ def triplet_margin_loss(
     positive: Float[ArrayLike, "*batch features"],
     negative: Float[ArrayLike, "*batch features"],
     *,
-    margin: Float[ArrayLike, ""] | float = 1.0,
-    p: Float[ArrayLike, ""] | float = 2.0,
-    eps: Float[ArrayLike, ""] | float = 1e-6,
+    margin: Real[ArrayLike, ""] = 1.0,
+    p: Real[ArrayLike, ""] = 2.0,
+    eps: Real[ArrayLike, ""] = 1e-6,
     swap: bool = False,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
     r"""The anchor shall lie nearer to the positive than to the negative, by a margin:
@@ -88,9 +88,9 @@ def triplet_margin_with_distance_loss(
     negative: Float[ArrayLike, "*batch features"],
     *,
     distance_function: Callable[[Array, Array], Array] | None = None,
-    margin: Float[ArrayLike, ""] | float = 1.0,
+    margin: Real[ArrayLike, ""] = 1.0,
     swap: bool = False,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
     r"""`triplet_margin_loss` with a distance d of your own:
@@ -158,8 +158,8 @@ def cosine_embedding_loss(
     input2: Float[ArrayLike, "*batch features"],
     target: Float[ArrayLike, "*batch"],
     *,
-    margin: Float[ArrayLike, ""] | float = 0.0,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    margin: Real[ArrayLike, ""] = 0.0,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
     r"""The angle between pairs that are alike shall be small, that between pairs that are not, large:

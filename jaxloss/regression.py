@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Real
 
 from jaxloss._contracts import Contract, single_precision
 from jaxloss._eager import compiled_when_eager
@@ -22,7 +22,7 @@ def mse_loss(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "*batch"],
     *,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
     r"""Squared error, `(pred - target)^2`.
@@ -58,7 +58,7 @@ def l1_loss(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "*batch"],
     *,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
     r"""Absolute error, `|pred - target|`; the gradient at 0 is 0.
@@ -94,8 +94,8 @@ def smooth_l1_loss(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "*batch"],
     *,
-    beta: Float[ArrayLike, ""] | float = 1.0,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    beta: Real[ArrayLike, ""] = 1.0,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
     r"""Squared error near 0, absolute error beyond, with d = pred - target:
@@ -136,8 +136,8 @@ def huber_loss(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "*batch"],
     *,
-    delta: Float[ArrayLike, ""] | float = 1.0,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    delta: Real[ArrayLike, ""] = 1.0,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
     r"""Squared error near 0, a multiple of the absolute error beyond, with d = pred - target:
@@ -181,7 +181,7 @@ def log_cosh_loss(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "*batch"],
     *,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
     r"""Half the squared error near 0, absolute error beyond, and smooth to every order, with d = pred - target:
@@ -222,8 +222,8 @@ def quantile_loss(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "..."],
     *,
-    quantile: Float[ArrayLike, ""] | Float[ArrayLike, " quantiles"] | float = 0.5,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    quantile: Real[ArrayLike, ""] | Real[ArrayLike, " quantiles"] = 0.5,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
     r"""Pinball loss, least where `pred` is the q-quantile of the target, with d = target - pred:
@@ -275,11 +275,11 @@ def quantile_loss(
 def gaussian_nll_loss(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "*batch"],
-    var: Float[ArrayLike, "..."] | float,
+    var: Float[ArrayLike, "..."] | Real[ArrayLike, ""],
     *,
     full: bool = False,
-    eps: Float[ArrayLike, ""] | float = 1e-6,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    eps: Real[ArrayLike, ""] = 1e-6,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
     r"""Negative log-likelihood of the target under a normal distribution of predicted mean and variance:
@@ -337,8 +337,8 @@ def poisson_nll_loss(
     *,
     log_input: bool = True,
     full: bool = False,
-    eps: Float[ArrayLike, ""] | float = 1e-8,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    eps: Real[ArrayLike, ""] = 1e-8,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
     r"""Negative log-likelihood of counts y under a Poisson distribution, of predicted log-rate or rate x:

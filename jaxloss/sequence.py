@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Integer
 
 from jaxloss._contracts import Contract
 from jaxloss._eager import compiled_when_eager
@@ -18,13 +18,13 @@ from jaxloss.reductions import Reduction, is_mean, resolve
 @compiled_when_eager
 def ctc_loss(
     pred: Float[ArrayLike, "*batch time classes"],
-    target: Int[ArrayLike, "*batch labels"],
+    target: Integer[ArrayLike, "*batch labels"],
     *,
-    input_lengths: Int[ArrayLike, "*batch"] | None = None,
-    target_lengths: Int[ArrayLike, "*batch"] | None = None,
+    input_lengths: Integer[ArrayLike, "*batch"] | None = None,
+    target_lengths: Integer[ArrayLike, "*batch"] | None = None,
     blank: int = 0,
     zero_infinity: bool = False,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
     r"""Connectionist temporal classification: the labels in order, at frames unknown, with blanks between them.
