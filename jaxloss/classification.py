@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Integer, Real
 
 from jaxloss._call import BINARY, INDICES, ONE_HOT, Call
 from jaxloss._contracts.arrays import single_precision
@@ -38,14 +38,14 @@ _LOG_PROBABILITIES = "For logits use cross_entropy; for probabilities take the l
 
 @compiled_when_eager
 def cross_entropy(
-    pred: Float[ArrayLike, "*batch classes"],
-    target: Int[ArrayLike, "*batch"],
+    pred: Float[ArrayLike, "*shape"],
+    target: Integer[ArrayLike, "*batch"],
     *,
     axis: int = -1,
-    weight: Float[ArrayLike, " classes"] | None = None,
-    ignore_index: Int[ArrayLike, ""] | int | None = None,
-    label_smoothing: Float[ArrayLike, ""] | float = 0.0,
-    sample_weight: Float[ArrayLike, "*#batch"] | float | None = None,
+    weight: Real[ArrayLike, " classes"] | None = None,
+    ignore_index: Integer[ArrayLike, ""] | None = None,
+    label_smoothing: Real[ArrayLike, ""] = 0.0,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
     where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
@@ -101,13 +101,13 @@ def cross_entropy(
 
 @compiled_when_eager
 def nll_loss(
-    pred: Float[ArrayLike, "*batch classes"],
-    target: Int[ArrayLike, "*batch"],
+    pred: Float[ArrayLike, "*shape"],
+    target: Integer[ArrayLike, "*batch"],
     *,
     axis: int = -1,
-    weight: Float[ArrayLike, " classes"] | None = None,
-    ignore_index: Int[ArrayLike, ""] | int | None = None,
-    sample_weight: Float[ArrayLike, "*#batch"] | float | None = None,
+    weight: Real[ArrayLike, " classes"] | None = None,
+    ignore_index: Integer[ArrayLike, ""] | None = None,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
     where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
@@ -158,14 +158,14 @@ def nll_loss(
 
 @compiled_when_eager
 def soft_target_cross_entropy(
-    pred: Float[ArrayLike, "*batch classes"],
-    target: Float[ArrayLike, "*batch classes"],
+    pred: Float[ArrayLike, "*shape"],
+    target: Float[ArrayLike, "*shape"],
     *,
     axis: int = -1,
-    weight: Float[ArrayLike, " classes"] | None = None,
-    label_smoothing: Float[ArrayLike, ""] | float = 0.0,
-    sample_weight: Float[ArrayLike, "*#batch"] | float | None = None,
-    where: Bool[ArrayLike, "*#batch"] | None = None,
+    weight: Real[ArrayLike, " classes"] | None = None,
+    label_smoothing: Real[ArrayLike, ""] = 0.0,
+    sample_weight: Real[ArrayLike, "..."] | None = None,
+    where: Bool[ArrayLike, "..."] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
     r"""Cross-entropy against class probabilities q, with weights w and smoothing e:
@@ -227,8 +227,8 @@ def binary_cross_entropy(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "*batch"],
     *,
-    weight: Float[ArrayLike, "*#batch"] | float | None = None,
-    sample_weight: Float[ArrayLike, "*#batch"] | float | None = None,
+    weight: Real[ArrayLike, "*#batch"] | None = None,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
     where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
@@ -283,9 +283,9 @@ def binary_cross_entropy_with_logits(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "*batch"],
     *,
-    weight: Float[ArrayLike, "*#batch"] | float | None = None,
-    pos_weight: Float[ArrayLike, "*#batch"] | float | None = None,
-    sample_weight: Float[ArrayLike, "*#batch"] | float | None = None,
+    weight: Real[ArrayLike, "*#batch"] | None = None,
+    pos_weight: Real[ArrayLike, "*#batch"] | None = None,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
     where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
@@ -342,9 +342,9 @@ def focal_loss(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "*batch"],
     *,
-    alpha: Float[ArrayLike, "*#batch"] | float = 0.25,
-    gamma: Float[ArrayLike, ""] | float = 2.0,
-    sample_weight: Float[ArrayLike, "*#batch"] | float | None = None,
+    alpha: Real[ArrayLike, "*#batch"] = 0.25,
+    gamma: Real[ArrayLike, ""] = 2.0,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
     where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
@@ -396,9 +396,9 @@ def sigmoid_focal_loss(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "*batch"],
     *,
-    alpha: Float[ArrayLike, ""] | float | None = 0.25,
-    gamma: Float[ArrayLike, ""] | float = 2.0,
-    sample_weight: Float[ArrayLike, "*#batch"] | float | None = None,
+    alpha: Real[ArrayLike, ""] | None = 0.25,
+    gamma: Real[ArrayLike, ""] = 2.0,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
     where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
@@ -450,14 +450,14 @@ def sigmoid_focal_loss(
 
 @compiled_when_eager
 def softmax_focal_loss(
-    pred: Float[ArrayLike, "*batch classes"],
-    target: Int[ArrayLike, "*batch"],
+    pred: Float[ArrayLike, "*shape"],
+    target: Integer[ArrayLike, "*batch"],
     *,
     axis: int = -1,
-    alpha: Float[ArrayLike, ""] | Float[ArrayLike, " classes"] | float | None = None,
-    gamma: Float[ArrayLike, ""] | float = 2.0,
-    ignore_index: Int[ArrayLike, ""] | int | None = None,
-    sample_weight: Float[ArrayLike, "*#batch"] | float | None = None,
+    alpha: Real[ArrayLike, ""] | Real[ArrayLike, " classes"] | None = None,
+    gamma: Real[ArrayLike, ""] = 2.0,
+    ignore_index: Integer[ArrayLike, ""] | None = None,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
     where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Real
 
 from jaxloss._call import Call
 from jaxloss._eager import compiled_when_eager
@@ -21,8 +21,8 @@ def box_iou_loss(
     pred: Float[ArrayLike, "*batch 4"],
     target: Float[ArrayLike, "*batch 4"],
     *,
-    eps: Float[ArrayLike, ""] | float = 1e-7,
-    sample_weight: Float[ArrayLike, "*#batch"] | float | None = None,
+    eps: Real[ArrayLike, ""] = 1e-7,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
     where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
@@ -68,8 +68,8 @@ def generalized_box_iou_loss(
     pred: Float[ArrayLike, "*batch 4"],
     target: Float[ArrayLike, "*batch 4"],
     *,
-    eps: Float[ArrayLike, ""] | float = 1e-7,
-    sample_weight: Float[ArrayLike, "*#batch"] | float | None = None,
+    eps: Real[ArrayLike, ""] = 1e-7,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
     where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
@@ -115,8 +115,8 @@ def distance_box_iou_loss(
     pred: Float[ArrayLike, "*batch 4"],
     target: Float[ArrayLike, "*batch 4"],
     *,
-    eps: Float[ArrayLike, ""] | float = 1e-7,
-    sample_weight: Float[ArrayLike, "*#batch"] | float | None = None,
+    eps: Real[ArrayLike, ""] = 1e-7,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
     where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
@@ -161,8 +161,8 @@ def complete_box_iou_loss(
     pred: Float[ArrayLike, "*batch 4"],
     target: Float[ArrayLike, "*batch 4"],
     *,
-    eps: Float[ArrayLike, ""] | float = 1e-7,
-    sample_weight: Float[ArrayLike, "*#batch"] | float | None = None,
+    eps: Real[ArrayLike, ""] = 1e-7,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
     where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:

@@ -6,7 +6,7 @@ import operator
 
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Real
 
 from jaxloss._call import Call
 from jaxloss._contracts.values import SUM_TOLERANCE, count, size_as_float
@@ -23,7 +23,7 @@ def kl_div(
     target: Float[ArrayLike, "*batch"],
     *,
     log_target: bool = False,
-    sample_weight: Float[ArrayLike, "*#batch"] | float | None = None,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
     where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: ReductionOrBatchMean = "batchmean",
 ) -> Float[Array, "*reduced"]:

@@ -5,7 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Integer, Real
 
 from jaxloss._call import INDICES, Call
 from jaxloss._eager import compiled_when_eager
@@ -19,16 +19,16 @@ from jaxloss.reductions import Reduction
 def linear_cross_entropy(
     pred: Float[ArrayLike, "*batch features"],
     kernel: Float[ArrayLike, "features classes"],
-    target: Int[ArrayLike, "*batch"],
+    target: Integer[ArrayLike, "*batch"],
     *,
     bias: Float[ArrayLike, " classes"] | None = None,
-    weight: Float[ArrayLike, " classes"] | None = None,
-    ignore_index: Int[ArrayLike, ""] | int | None = None,
-    label_smoothing: Float[ArrayLike, ""] | float = 0.0,
-    z_loss: Float[ArrayLike, ""] | float = 0.0,
-    logit_softcap: Float[ArrayLike, ""] | float | None = None,
+    weight: Real[ArrayLike, " classes"] | None = None,
+    ignore_index: Integer[ArrayLike, ""] | None = None,
+    label_smoothing: Real[ArrayLike, ""] = 0.0,
+    z_loss: Real[ArrayLike, ""] = 0.0,
+    logit_softcap: Real[ArrayLike, ""] | None = None,
     chunk_size: int | None = None,
-    sample_weight: Float[ArrayLike, "*#batch"] | float | None = None,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
     where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:

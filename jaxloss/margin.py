@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Integer, Real
 
 from jaxloss._call import Call
 from jaxloss._eager import compiled_when_eager
@@ -32,7 +32,7 @@ def hinge_loss(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "*batch"],
     *,
-    sample_weight: Float[ArrayLike, "*#batch"] | float | None = None,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
     where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
@@ -74,7 +74,7 @@ def squared_hinge_loss(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "*batch"],
     *,
-    sample_weight: Float[ArrayLike, "*#batch"] | float | None = None,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
     where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
@@ -116,7 +116,7 @@ def soft_margin_loss(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "*batch"],
     *,
-    sample_weight: Float[ArrayLike, "*#batch"] | float | None = None,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
     where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
@@ -160,8 +160,8 @@ def hinge_embedding_loss(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "*batch"],
     *,
-    margin: Float[ArrayLike, ""] | float = 1.0,
-    sample_weight: Float[ArrayLike, "*#batch"] | float | None = None,
+    margin: Real[ArrayLike, ""] = 1.0,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
     where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
@@ -211,8 +211,8 @@ def margin_ranking_loss(
     input2: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "*batch"],
     *,
-    margin: Float[ArrayLike, ""] | float = 0.0,
-    sample_weight: Float[ArrayLike, "*#batch"] | float | None = None,
+    margin: Real[ArrayLike, ""] = 0.0,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
     where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
@@ -257,14 +257,14 @@ def margin_ranking_loss(
 
 @compiled_when_eager
 def multi_margin_loss(
-    pred: Float[ArrayLike, "*batch classes"],
-    target: Int[ArrayLike, "*batch"],
+    pred: Float[ArrayLike, "*shape"],
+    target: Integer[ArrayLike, "*batch"],
     *,
     axis: int = -1,
-    weight: Float[ArrayLike, " classes"] | None = None,
-    margin: Float[ArrayLike, ""] | float = 1.0,
+    weight: Real[ArrayLike, " classes"] | None = None,
+    margin: Real[ArrayLike, ""] = 1.0,
     p: int = 1,
-    sample_weight: Float[ArrayLike, "*#batch"] | float | None = None,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
     where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
@@ -320,9 +320,9 @@ def multi_margin_loss(
 @compiled_when_eager
 def multilabel_margin_loss(
     pred: Float[ArrayLike, "*batch classes"],
-    target: Int[ArrayLike, "*batch classes"],
+    target: Integer[ArrayLike, "*batch classes"],
     *,
-    sample_weight: Float[ArrayLike, "*#batch"] | float | None = None,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
     where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
@@ -381,8 +381,8 @@ def multilabel_soft_margin_loss(
     pred: Float[ArrayLike, "*batch classes"],
     target: Float[ArrayLike, "*batch classes"],
     *,
-    weight: Float[ArrayLike, " classes"] | None = None,
-    sample_weight: Float[ArrayLike, "*#batch"] | float | None = None,
+    weight: Real[ArrayLike, " classes"] | None = None,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
     where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Real
 
 from jaxloss._call import Call
 from jaxloss._eager import compiled_when_eager
@@ -23,11 +23,11 @@ def triplet_margin_loss(
     positive: Float[ArrayLike, "*batch features"],
     negative: Float[ArrayLike, "*batch features"],
     *,
-    margin: Float[ArrayLike, ""] | float = 1.0,
-    p: Float[ArrayLike, ""] | float = 2.0,
-    eps: Float[ArrayLike, ""] | float = 1e-6,
+    margin: Real[ArrayLike, ""] = 1.0,
+    p: Real[ArrayLike, ""] = 2.0,
+    eps: Real[ArrayLike, ""] = 1e-6,
     swap: bool = False,
-    sample_weight: Float[ArrayLike, "*#batch"] | float | None = None,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
     where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
@@ -88,9 +88,9 @@ def triplet_margin_with_distance_loss(
     negative: Float[ArrayLike, "*batch features"],
     *,
     distance_function: Callable[[Array, Array], Array] | None = None,
-    margin: Float[ArrayLike, ""] | float = 1.0,
+    margin: Real[ArrayLike, ""] = 1.0,
     swap: bool = False,
-    sample_weight: Float[ArrayLike, "*#batch"] | float | None = None,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
     where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
@@ -156,8 +156,8 @@ def cosine_embedding_loss(
     input2: Float[ArrayLike, "*batch features"],
     target: Float[ArrayLike, "*batch"],
     *,
-    margin: Float[ArrayLike, ""] | float = 0.0,
-    sample_weight: Float[ArrayLike, "*#batch"] | float | None = None,
+    margin: Real[ArrayLike, ""] = 0.0,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
     where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:

@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeAlias
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Real
 
 from jaxloss._contracts import Contract
 from jaxloss._numerics.safe import safe_divide
@@ -26,13 +26,13 @@ from jaxloss._numerics.xla import fuse_whole
 from jaxloss._typing import ArrayLike
 
 AxisName = Hashable | Sequence[Hashable]
-Reduction: TypeAlias = Literal["mean", "sum", "none"] | Callable[..., Array]
+Reduction: TypeAlias = Literal["mean", "sum", "none"] | Callable[[Array, Array], Array]
 ReductionOrBatchMean: TypeAlias = Reduction | Literal["batchmean"]
 
 
 def none(
     values: Float[ArrayLike, "*batch"],
-    weights: Float[ArrayLike, "*batch"] | Bool[ArrayLike, "*batch"] | None = None,
+    weights: Real[ArrayLike, "*#batch"] | Bool[ArrayLike, "*#batch"] | None = None,
     *,
     axis_name: AxisName | None = None,
 ) -> Float[Array, "*batch"]:
@@ -56,7 +56,7 @@ def none(
 
 def sum(  # noqa: A001 the public name is the reduction's
     values: Float[ArrayLike, "*batch"],
-    weights: Float[ArrayLike, "*batch"] | Bool[ArrayLike, "*batch"] | None = None,
+    weights: Real[ArrayLike, "*#batch"] | Bool[ArrayLike, "*#batch"] | None = None,
     *,
     axis_name: AxisName | None = None,
 ) -> Float[Array, ""]:
@@ -76,7 +76,7 @@ def sum(  # noqa: A001 the public name is the reduction's
 
 def mean(
     values: Float[ArrayLike, "*batch"],
-    weights: Float[ArrayLike, "*batch"] | Bool[ArrayLike, "*batch"] | None = None,
+    weights: Real[ArrayLike, "*#batch"] | Bool[ArrayLike, "*#batch"] | None = None,
     *,
     axis_name: AxisName | None = None,
 ) -> Float[Array, ""]:
@@ -97,7 +97,7 @@ def mean(
 
 def batchmean(
     values: Float[ArrayLike, "*batch"],
-    weights: Float[ArrayLike, "*batch"] | Bool[ArrayLike, "*batch"] | None = None,
+    weights: Real[ArrayLike, "*#batch"] | Bool[ArrayLike, "*#batch"] | None = None,
     *,
     axis_name: AxisName | None = None,
 ) -> Float[Array, ""]:

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Real
 
 from jaxloss._call import Call
 from jaxloss._contracts.arrays import nan_outside, single_precision
@@ -25,7 +25,7 @@ def mse_loss(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "*batch"],
     *,
-    sample_weight: Float[ArrayLike, "*#batch"] | float | None = None,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
     where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
@@ -63,7 +63,7 @@ def l1_loss(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "*batch"],
     *,
-    sample_weight: Float[ArrayLike, "*#batch"] | float | None = None,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
     where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
@@ -101,8 +101,8 @@ def smooth_l1_loss(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "*batch"],
     *,
-    beta: Float[ArrayLike, ""] | float = 1.0,
-    sample_weight: Float[ArrayLike, "*#batch"] | float | None = None,
+    beta: Real[ArrayLike, ""] = 1.0,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
     where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
@@ -146,8 +146,8 @@ def huber_loss(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "*batch"],
     *,
-    delta: Float[ArrayLike, ""] | float = 1.0,
-    sample_weight: Float[ArrayLike, "*#batch"] | float | None = None,
+    delta: Real[ArrayLike, ""] = 1.0,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
     where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
@@ -193,7 +193,7 @@ def log_cosh_loss(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "*batch"],
     *,
-    sample_weight: Float[ArrayLike, "*#batch"] | float | None = None,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
     where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
@@ -236,8 +236,8 @@ def quantile_loss(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "..."],
     *,
-    quantile: Float[ArrayLike, ""] | Float[ArrayLike, " quantiles"] | float = 0.5,
-    sample_weight: Float[ArrayLike, "*#batch"] | float | None = None,
+    quantile: Real[ArrayLike, ""] | Real[ArrayLike, " quantiles"] = 0.5,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
     where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
@@ -290,11 +290,11 @@ def quantile_loss(
 def gaussian_nll_loss(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "*batch"],
-    var: Float[ArrayLike, "..."] | float,
+    var: Float[ArrayLike, "..."] | Real[ArrayLike, ""],
     *,
     full: bool = False,
-    eps: Float[ArrayLike, ""] | float = 1e-6,
-    sample_weight: Float[ArrayLike, "*#batch"] | float | None = None,
+    eps: Real[ArrayLike, ""] = 1e-6,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
     where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
@@ -351,8 +351,8 @@ def poisson_nll_loss(
     *,
     log_input: bool = True,
     full: bool = False,
-    eps: Float[ArrayLike, ""] | float = 1e-8,
-    sample_weight: Float[ArrayLike, "*#batch"] | float | None = None,
+    eps: Real[ArrayLike, ""] = 1e-8,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
     where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:

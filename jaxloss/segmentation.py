@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Real
 
 from jaxloss._call import Call
 from jaxloss._eager import compiled_when_eager
@@ -24,8 +24,8 @@ def dice_loss(
     *,
     from_logits: bool = True,
     axis: int | Sequence[int] | None = None,
-    smooth: Float[ArrayLike, ""] | float = 1e-5,
-    sample_weight: Float[ArrayLike, "*#batch"] | float | None = None,
+    smooth: Real[ArrayLike, ""] = 1e-5,
+    sample_weight: Real[ArrayLike, "..."] | None = None,
     where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:

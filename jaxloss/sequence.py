@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Integer, Real
 
 from jaxloss._call import Call
 from jaxloss._eager import compiled_when_eager
@@ -22,13 +22,13 @@ from jaxloss.reductions import Reduction
 @compiled_when_eager
 def ctc_loss(
     pred: Float[ArrayLike, "*batch time classes"],
-    target: Int[ArrayLike, "*batch labels"],
+    target: Integer[ArrayLike, "*batch labels"],
     *,
-    input_lengths: Int[ArrayLike, "*batch"] | None = None,
-    target_lengths: Int[ArrayLike, "*batch"] | None = None,
+    input_lengths: Integer[ArrayLike, "*batch"] | None = None,
+    target_lengths: Integer[ArrayLike, "*batch"] | None = None,
     blank: int = 0,
     zero_infinity: bool = False,
-    sample_weight: Float[ArrayLike, "*#batch"] | float | None = None,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
     where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:

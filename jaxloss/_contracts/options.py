@@ -41,6 +41,16 @@ class Number:
     def __jax_array__(self) -> Array:
         return jnp.asarray(self.value)
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the array that it becomes."""
+        return jnp.shape(self.value)
+
+    @property
+    def dtype(self) -> Any:
+        """Of the array that it becomes."""
+        return jnp.result_type(self.value)
+
 
 numbers.Real.register(Number)
 
