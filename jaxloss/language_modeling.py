@@ -45,11 +45,12 @@ def linear_cross_entropy(
 
     Features and a kernel of the same half precision are multiplied as they are, and their gradients are summed in
     float32, which takes memory as well. Any others are multiplied in the wider dtype, float32 at least, as JAX and Flax
-    promote: bfloat16 features and a float32 kernel in float32. Cast the kernel for a product in bfloat16,
-    `kernel.astype(jnp.bfloat16)`, as Flax does where a layer has `dtype=jnp.bfloat16`; its gradient comes back in
-    float32. A bfloat16 layer on one device needs less (from jax 0.11.2 on): a block is of classes, with all tokens, so that no
-    gradient of the kernel is summed over blocks. The logits are computed twice, and their gradient is rounded to
-    bfloat16 before the products, as that of a layer without blocks is.
+    promote: bfloat16 features and a float32 kernel in float32. For a product in bfloat16 cast the kernel,
+    `kernel.astype(jnp.bfloat16)`, as a Flax layer with `dtype=jnp.bfloat16` does.
+
+    A bfloat16 layer on one device needs less memory (from jax 0.11.2 on): a block is of classes, with all tokens, so
+    that no gradient of the kernel is summed over blocks. The logits are computed twice, and their gradient is rounded
+    to bfloat16 before the products, as that of a layer without blocks is.
 
     On a mesh the first axis of `pred` may be sharded, and the classes of the kernel: a block takes tokens from every
     device, and the devices add up their gradients of the kernel once, not once a block. Later axes of `pred` that are
@@ -58,8 +59,8 @@ def linear_cross_entropy(
     that is sharded over its features, or over classes by an axis that shards tokens, is gathered once, on each device,
     and so are features; the gradients are sharded as their inputs are.
 
-    `jax.export` takes a batch whose size is symbolic. Its blocks have the sizes that a known batch would have, but those
-    of classes, which a symbolic size leaves at the default.
+    `jax.export` takes a batch of symbolic size, in blocks of the sizes that a known one would have; but blocks of
+    classes have their default size then.
 
     Args:
         pred: features that enter the last layer of the model, floating.
@@ -67,7 +68,7 @@ def linear_cross_entropy(
         target: class indices in [0, classes), integer, of the shape of `pred` without its last axis. An index out of
             range, negative ones too, gives NaN in value and gradient.
         bias: one number for each class; None for none.
-        weight: one number at least 0 for each class.
+        weight: one number at least 0 for each class; 0 rescales and does not hide (0 times NaN is NaN).
         ignore_index: a class index whose rows are ignored; None for no such index (PyTorch's default is -100).
         label_smoothing: in [0, 1], the part of the target that is spread evenly over the classes. May be traced.
         z_loss: at least 0, the coefficient of the squared logarithm of the sum of exponentials, which keeps logits from
@@ -76,9 +77,9 @@ def linear_cross_entropy(
             traced.
         chunk_size: how many tokens a block takes, on each device of a sharded batch; a Python integer. None for 1/64 of
             them, but 128 at least. Smaller needs less memory, larger may be faster: two arrays of (chunk_size, classes)
-            are kept. A block takes 1/1024 of the tokens at least: more blocks save nothing beside the features, and cost
-            digits of the gradients. A block of classes takes so many that it has this size; None for 1/256 of them, but
-            512 at least.
+            are kept. But a block takes 1/1024 of the tokens at least: more blocks save nothing beside the features, and
+            cost digits of the gradients. A block of classes takes so many that it has this size; None for 1/256 of
+            them, but 512 at least.
         sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
             divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
         where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.

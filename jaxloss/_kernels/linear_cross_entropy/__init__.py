@@ -39,8 +39,8 @@ def linear_cross_entropy_in_blocks(
     # Arrays are differentiated; a number that Python knows to be 0 costs nothing.
     arrays = {name: value for name, value in options._asdict().items() if isinstance(value, Array)}
     layer = Layer(options._replace(**dict.fromkeys(arrays)), classes, dtype)
-    weight = arrays.get("weight")
     pred, kernel, arrays = with_whole_features(pred, kernel, arrays)
+    weight = arrays.get("weight")
 
     lanes, sharding = lanes_of(pred)
     blocks, size = blocks_of_tokens(target.size // lanes, chunk_size)

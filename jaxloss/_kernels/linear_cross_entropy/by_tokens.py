@@ -39,7 +39,7 @@ def value_and_gradients_by_tokens(
             first = jnp.minimum(part * rows, features - rows)
             columns = jax.lax.dynamic_slice_in_dim(x, first, rows, 1)
             is_new = first + jnp.arange(rows, dtype=first.dtype) >= part * rows
-            columns = jnp.where(is_new[None], columns, 0.0)
+            columns = jnp.where(is_new[None], columns, 0.0)  # The last rows begin with some that are added already.
             grown = jax.lax.dynamic_slice_in_dim(kernel_sum, first, rows, 0) + columns.T @ gradient
             return jax.lax.dynamic_update_slice_in_dim(kernel_sum, grown, first, 0)
 

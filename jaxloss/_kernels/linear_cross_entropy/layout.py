@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.core import max_dim
 from jax.export import is_symbolic_dim
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -20,7 +21,7 @@ _MOST_BLOCKS = 1024
 
 def blocks_of_tokens(tokens: Any, chunk_size: int | None) -> tuple[Any, Any]:
     """How many blocks, and of how many tokens, for a size that may be symbolic."""
-    size = jax.core.max_dim(chunk_size or jax.core.max_dim(128, tokens // 64), -(-tokens // _MOST_BLOCKS))
+    size = max_dim(chunk_size or max_dim(128, tokens // 64), -(-tokens // _MOST_BLOCKS))
     blocks = -(-tokens // size) if is_symbolic_dim(tokens) or tokens else 0
     # Blocks of one size need less padding.
     return blocks, size if is_symbolic_dim(tokens) else -(-tokens // max(blocks, 1))
@@ -45,8 +46,7 @@ def has_blocks_of_classes(pred: Array, kernel: Array) -> bool:
 
 
 def with_whole_features(pred: Array, kernel: Array, arrays: dict[str, Array]) -> tuple[Array, Array, dict[str, Array]]:
-    """On an explicit mesh, which leaves it to us: no device holds a part of the features, or of the classes where it
-    holds a part of the tokens."""
+    """On an explicit mesh no device may hold a part of the features, nor of the classes by an axis of the tokens."""
     (*batch, features), (_, classes) = (jax.typeof(array).sharding.spec for array in (pred, kernel))
     of_tokens = set(_names(batch))
     classes = tuple(name for name in _names([classes]) if name not in of_tokens) or None
@@ -81,12 +81,9 @@ def lanes_of(pred: Array) -> tuple[int, NamedSharding | None]:
         return max(math.prod(pred.shape[:-1]), 1), None  # Tokens would have to move: one lane each, no blocks.
     kinds = zip(mesh.shape.items(), mesh.axis_types, strict=True)
     parts = math.prod(size for (name, size), kind in kinds if kind == AxisType.Auto or name in _names([first]))
-    if parts > 1:
-        sizes = pred.shape[:-1][:1]
-        # A size that is symbolic has a divisor as far as the mesh is known to divide it.
-        divides = any(is_symbolic_dim(size) for size in sizes)
-        parts = (parts if sizes[0] % parts == 0 else 1) if divides else math.gcd(parts, *sizes)
-    return parts, None if first is None else NamedSharding(mesh, P(first))
+    size = (*pred.shape[:-1], 0)[0]
+    lanes = (parts if size % parts == 0 else 1) if is_symbolic_dim(size) else math.gcd(parts, size)
+    return lanes, None if first is None else NamedSharding(mesh, P(first))
 
 
 def in_blocks(

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.export import is_symbolic_dim
 
 
 def loss_of_each_token(
@@ -36,4 +37,5 @@ def zeros_like(array: Array, dtype: Any, zero: Array) -> Array:
 
 def repeat(times: Any, step: Callable[[Array, Any], Any], state: Any) -> Any:
     """A scan where the number of steps is known: in a `while_loop` on an explicit mesh checkify of jax 0.12 fails."""
-    return jax.lax.fori_loop(np.int32(0), np.int32(times) if isinstance(times, int) else times, step, state)
+    times = jnp.asarray(times, jnp.int32) if is_symbolic_dim(times) else np.int32(times)
+    return jax.lax.fori_loop(np.int32(0), times, step, state)
