@@ -83,7 +83,8 @@ def is_class(index: Array, classes: int) -> Array:
 def take_class(per_class: Array, index: Array) -> Array:
     """per_class[index], without a gather, which an explicitly sharded index would refuse; NaN out of range."""
     chosen = one_hot(index, per_class.shape[0], -1)
-    return jnp.sum(jnp.where(chosen, per_class, 0.0), -1) * nan_unless(is_class(index, per_class.shape[0]))
+    per_class = jnp.expand_dims(per_class, range(index.ndim))
+    return jnp.sum(jnp.where(chosen, per_class, 0.0), -1) * nan_unless(is_class(index, per_class.shape[-1]))
 
 
 def weigh(weight: ArrayLike, value: Array) -> Array:
