@@ -174,7 +174,8 @@ class Contract:
     def dense(self, *, pred: Any, kernel: Any, bias: Any) -> tuple[Array, Array, Array]:
         """Features (*batch, features), a kernel (features, classes) and a bias (classes,), 0 if None.
 
-        Two arrays of one half precision stay what they are: their product is taken from that, in float32.
+        They have one dtype, float32 or better, which the bias tells; but features and a kernel of one half precision
+        stay what they are: their product is taken from that, in float32.
         """
         pred, kernel = self.array("pred", pred), self.array("kernel", kernel)
         half = pred.dtype == kernel.dtype and pred.dtype in (jnp.bfloat16, jnp.float16)
@@ -193,7 +194,8 @@ class Contract:
             f"{self.function}: `bias` must have one number a class, shape {kernel.shape[1:]}, got {_describe(bias)}."
         )
         _require(problem, chex.assert_shape, bias, kernel.shape[1:])
-        return *(given if half else (pred, kernel)), bias
+        dtype = max(pred.dtype, kernel.dtype, bias.dtype, key=lambda dtype: dtype.itemsize)
+        return *(given if half else (pred.astype(dtype), kernel.astype(dtype))), bias.astype(dtype)
 
     def rows(self, size: int | None, meaning: str, **arrays: Any) -> tuple[Array, ...]:
         """Floating arrays of one shape whose last axis holds a row: `size` numbers, or any number if None."""
