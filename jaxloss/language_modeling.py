@@ -2,13 +2,16 @@
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
+from jax.core import max_dim
 from jax.custom_derivatives import SymbolicZero
+from jax.export import is_symbolic_dim
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import ArrayLike, Bool, Float, Int
@@ -54,15 +57,24 @@ def linear_cross_entropy(
     backward pass, a fourth product, and hold a second gradient of the kernel. Forward mode forms the gradients too and
     costs as much as reverse mode; second order computes logits again and holds a few more arrays of the kernel's size.
 
-    Half-precision inputs are multiplied as they are; their gradients are summed in float32, which takes memory as well.
-    A bfloat16 layer on one device needs less (from jax 0.11.2 on): a block is of classes, with all tokens, so that no
-    gradient of the kernel is summed over blocks. The logits are computed twice, and their gradient is rounded to
-    bfloat16 before the products, as that of a layer without blocks is.
+    Features and a kernel of the same half precision are multiplied as they are, and their gradients are summed in
+    float32, which takes memory as well. Any others are multiplied in the wider dtype, float32 at least, as JAX and Flax
+    promote: bfloat16 features and a float32 kernel in float32. For a product in bfloat16 cast the kernel,
+    `kernel.astype(jnp.bfloat16)`, as a Flax layer with `dtype=jnp.bfloat16` does.
+
+    A bfloat16 layer on one device needs less memory (from jax 0.11.2 on): a block is of classes, with all tokens, so
+    that no gradient of the kernel is summed over blocks. The logits are computed twice, and their gradient is rounded
+    to bfloat16 before the products, as that of a layer without blocks is.
 
     On a mesh the first axis of `pred` may be sharded, and the classes of the kernel: a block takes tokens from every
     device, and the devices add up their gradients of the kernel once, not once a block. Later axes of `pred` that are
     sharded are gathered by an automatic mesh, and make an explicit one compute without blocks. What an automatic mesh
-    does not shard at all needs a gradient of the kernel for each device, on each device.
+    does not shard at all needs a gradient of the kernel for each device, on each device. On an explicit mesh a kernel
+    that is sharded over its features, or over classes by an axis that shards tokens, is gathered once, on each device,
+    and so are features; the gradients are sharded as their inputs are.
+
+    `jax.export` takes a batch of symbolic size, in blocks of the sizes that a known one would have; but blocks of
+    classes have their default size then.
 
     Args:
         pred: features that enter the last layer of the model, floating.
@@ -75,10 +87,13 @@ def linear_cross_entropy(
         label_smoothing: in [0, 1], the part of the target that is spread evenly over the classes. May be traced.
         z_loss: at least 0, the coefficient of the squared logarithm of the sum of exponentials, which keeps logits from
             drifting. It counts as the smoothing does, whatever the weight of the label. May be traced.
-        logit_softcap: greater than 0, the bound of the logits' absolute value; None for no bound. May be traced.
+        logit_softcap: greater than 0, the bound of the logits' absolute value; None or infinite for no bound. May be
+            traced.
         chunk_size: how many tokens a block takes, on each device of a sharded batch; a Python integer. None for 1/64 of
             them, but 128 at least. Smaller needs less memory, larger may be faster: two arrays of (chunk_size, classes)
-            are kept. A block of classes takes so many that it has this size; None for 1/256 of them, but 512 at least.
+            are kept. But a block takes 1/1024 of the tokens at least: more blocks save nothing beside the features, and
+            cost digits of the gradients. A block of classes takes so many that it has this size; None for 1/256 of
+            them, but 512 at least.
         where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
         reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
 
@@ -109,83 +124,117 @@ def linear_cross_entropy(
     keep = ignored(contract, target, ignore_index, where)
     (target,) = fill_hidden(keep, 0, target)
     (pred,) = fill_hidden(expand(-1, keep), 0.0, pred)
-    contract.check_labels(target, kernel.shape[1])
-    dtype = jnp.promote_types(jnp.promote_types(pred.dtype, kernel.dtype), bias.dtype)
-    options = {
-        "bias": bias.astype(dtype),
-        "weight": None if weight is None else contract.one_per_class(kernel.shape[1], dtype, weight=weight),
-        "smoothing": contract.fraction(dtype, label_smoothing=label_smoothing),
-        "z_loss": contract.nonnegative(dtype, z_loss=z_loss),
-        "softcap": None if logit_softcap is None else contract.positive(dtype, logit_softcap=logit_softcap),
-    }
+    classes, dtype = kernel.shape[1], bias.dtype
+    contract.check_labels(target, classes)
+    options = _Options(
+        bias=bias,
+        weight=None if weight is None else contract.one_per_class(classes, dtype, weight=weight),
+        smoothing=contract.fraction(dtype, label_smoothing=label_smoothing),
+        z_loss=contract.nonnegative(dtype, z_loss=z_loss),
+        softcap=None if logit_softcap is None else contract.positive(dtype, logit_softcap=logit_softcap),
+    )
+    if options.softcap is not None and not isinstance(options.softcap, Array) and math.isinf(options.softcap):
+        options = options._replace(softcap=None)
     # Arrays are differentiated; a number that Python knows to be 0 costs nothing.
-    arrays = {name: value for name, value in options.items() if isinstance(value, Array)}
-
-    def logits_of(product: Array, arrays: dict[str, Array]) -> Array:
-        bias, *_, softcap = (options | arrays).values()
-        logits = product + bias
-        return logits if softcap is None else softcap * jnp.tanh(logits / softcap)
-
-    def losses(product: Array, arrays: dict[str, Array], target: Array) -> Array:
-        _, weight, smoothing, z_loss, _ = (options | arrays).values()
-        return index_losses(logits_of(product, arrays), target, product.ndim - 1, weight, smoothing, z_loss)
-
-    def reduced(reduction: Reduction, losses: Array, arrays: dict[str, Array], target: Array, keep: Any) -> Array:
-        _, weight, smoothing, z_loss, _ = (options | arrays).values()
-        return reduce_index_losses(contract.function, reduction, losses, target, weight, smoothing, z_loss, keep)
+    arrays = {name: value for name, value in options._asdict().items() if isinstance(value, Array)}
+    layer = _Layer(contract.function, options._replace(**dict.fromkeys(arrays)), classes, dtype)
+    pred, kernel, arrays = _with_whole_features(pred, kernel, arrays)
 
     lanes, sharding = _lanes(pred)
-    tokens, size = target.size // lanes, contract.count(chunk_size=chunk_size)
-    blocks = -(-tokens // (size or max(128, tokens // 64)))
-    if blocks <= 1:
+    tokens, chunk_size = target.size // lanes, contract.count(chunk_size=chunk_size)
+    blocks, size = _blocks_of_tokens(tokens, chunk_size)
+    if not is_symbolic_dim(blocks) and blocks <= 1:
         product = jnp.matmul(pred, kernel, preferred_element_type=dtype)
-        return reduced(reduction, losses(product, arrays, target), arrays, target, keep)
+        return layer.reduced(reduction, layer.losses(product, arrays, target), arrays, target, keep)
 
-    if keep is None and tokens % blocks:
+    if keep is None and (is_symbolic_dim(tokens) or tokens % blocks):
         keep = jnp.ones(target.shape, bool)
     per_token = jax.tree.map(
-        lambda array: _in_blocks(array, target.ndim, lanes, blocks, sharding), (pred, target, keep)
+        lambda array: _in_blocks(array, target.ndim, lanes, blocks, size, sharding), (pred, target, keep)
     )
     shared = jax.tree.map(lambda array: _in_lanes(array, lanes, sharding), (kernel, arrays))
     if not is_mean(reduction) and not is_sum(reduction):
-        each = functools.partial(_loss_of_each_token, losses, dtype)
-        values = _side_by_side(lanes, each)(*shared, *per_token[:2]).reshape(lanes, -1)[:, :tokens]
+        each = functools.partial(_loss_of_each_token, layer.losses, dtype)
+        values = _side_by_side(lanes, each)(*shared, *per_token[:2]).reshape(lanes, size * blocks)[:, :tokens]
         values = values.reshape(lanes, -1, *target.shape[1:]).reshape(target.shape)
-        return reduced(reduction, values, arrays, target, keep)
+        return layer.reduced(reduction, values, arrays, target, keep)
 
-    def block_sum(product: Array, arrays: dict[str, Array], target: Array, keep: Array | None) -> Array:
-        return reduced("sum", losses(product, arrays, target), arrays, target, keep)
-
-    def sum_of_sums(sums: Any, arrays: dict[str, Array], target: Array, keep: Array | None) -> Array:
-        _, weight, smoothing, z_loss, _ = (options | arrays).values()
-        values = index_losses_of_sums(sums, target, classes, weight, smoothing, z_loss)
-        return reduced("sum", values, arrays, target, keep)
-
-    classes = kernel.shape[1]
-    # Two at least: XLA unrolls a loop of one step, and takes into it what must stand outside.
-    blocks_of_classes = max(blocks if size else min(classes // 512, 256), 2)
-    layer = _Layer(
-        logits_of,
-        block_sum,
-        sum_of_sums,
-        not all_zero(options["smoothing"]),
-        blocks_of_classes if lanes == 1 and _has_blocks_of_classes(pred, kernel) else 0,
-    )
-    total = jnp.sum(_side_by_side(lanes, functools.partial(_sum_over_blocks, layer, dtype))(*shared, *per_token))
+    if lanes == 1 and _has_blocks_of_classes(pred, kernel):
+        layer = layer._replace(blocks_of_classes=_blocks_of_classes(classes, blocks if chunk_size else None))
+    total = jnp.sum(_side_by_side(lanes, functools.partial(_sum_over_blocks, layer))(*shared, *per_token))
     if is_sum(reduction):
         return reduce(total, None)
-    weights = jnp.ones(target.shape, dtype) if weight is None else take_class(options["weight"], target)
+    weights = jnp.ones(target.shape, dtype) if weight is None else take_class(arrays["weight"], target)
     return divide(reduce(total, None), reduce(jnp.sum(weights, where=keep), None))
 
 
-class _Layer(NamedTuple):
-    """The last layer, and what follows it, as functions of arrays."""
+class _Options(NamedTuple):
+    bias: Any
+    weight: Any
+    smoothing: Any
+    z_loss: Any
+    softcap: Any
 
-    logits: Callable[..., Array]
-    block_sum: Callable[..., Array]
-    sum_of_sums: Callable[..., Array]
-    is_smoothed: bool
-    blocks_of_classes: int  # 0: blocks are of tokens.
+
+class _Layer(NamedTuple):
+    """The last layer, and what follows it, as functions of arrays. What it holds is known to Python, no array."""
+
+    function: str
+    numbers: _Options  # None where there is an array, or nothing.
+    classes: int
+    dtype: Any
+    blocks_of_classes: int = 0  # 0: blocks are of tokens.
+
+    def logits(self, product: Array, arrays: dict[str, Array]) -> Array:
+        options = self.numbers._replace(**arrays)
+        logits = product + _along_last(options.bias, product)
+        return logits if options.softcap is None else _capped(logits, options.softcap)
+
+    def losses(self, product: Array, arrays: dict[str, Array], target: Array) -> Array:
+        _, weight, smoothing, z_loss, _ = self.numbers._replace(**arrays)
+        return index_losses(self.logits(product, arrays), target, product.ndim - 1, weight, smoothing, z_loss)
+
+    def reduced(self, reduction: Reduction, losses: Array, arrays: dict[str, Array], target: Array, keep: Any) -> Array:
+        _, weight, smoothing, z_loss, _ = self.numbers._replace(**arrays)
+        return reduce_index_losses(self.function, reduction, losses, target, weight, smoothing, z_loss, keep)
+
+    def block_sum(self, product: Array, arrays: dict[str, Array], target: Array, keep: Array | None) -> Array:
+        return self.reduced("sum", self.losses(product, arrays, target), arrays, target, keep)
+
+    def sum_of_sums(self, sums: Any, arrays: dict[str, Array], target: Array, keep: Array | None) -> Array:
+        _, weight, smoothing, z_loss, _ = self.numbers._replace(**arrays)
+        values = index_losses_of_sums(sums, target, self.classes, weight, smoothing, z_loss)
+        return self.reduced("sum", values, arrays, target, keep)
+
+
+def _along_last(per_class: Array, like: Array) -> Array:
+    return jnp.expand_dims(per_class, range(like.ndim - 1))
+
+
+def _capped(logits: Array, cap: ArrayLike) -> Array:
+    """c tanh(x / c). From a cap of this power of two on it is x, to the last digit."""
+    cap = jnp.minimum(cap, 2.0 ** (jnp.finfo(logits.dtype).maxexp // 2))
+    return cap * jnp.tanh(logits / cap)
+
+
+# More blocks save nothing beside the features, and rounding grows with each that is added to the kernel's gradient.
+_MOST_BLOCKS = 1024
+
+
+def _blocks_of_tokens(tokens: Any, chunk_size: int | None) -> tuple[Any, Any]:
+    """How many blocks, and of how many tokens, for a size that may be symbolic."""
+    size = max_dim(chunk_size or max_dim(128, tokens // 64), -(-tokens // _MOST_BLOCKS))
+    blocks = -(-tokens // size) if is_symbolic_dim(tokens) or tokens else 0
+    # Blocks of one size need less padding.
+    return blocks, size if is_symbolic_dim(tokens) else -(-tokens // max(blocks, 1))
+
+
+def _blocks_of_classes(classes: int, blocks: Any) -> int:
+    if blocks is None or is_symbolic_dim(blocks):
+        blocks = min(classes // 512, 256)
+    # Two at least: XLA unrolls a loop of one step, and takes into it what must stand outside.
+    size = -(-classes // max(blocks, 2))
+    return max(-(-classes // size), 2)
 
 
 def _has_blocks_of_classes(pred: Array, kernel: Array) -> bool:
@@ -198,6 +247,30 @@ def _has_blocks_of_classes(pred: Array, kernel: Array) -> bool:
     return is_bfloat16 and not is_explicitly_sharded(kernel) and jax.__version_info__ >= (0, 11, 2)
 
 
+def _with_whole_features(pred: Array, kernel: Array, arrays: dict[str, Array]) -> tuple[Array, Array, dict[str, Array]]:
+    """On an explicit mesh no axis may shard the features, nor one that shards the tokens the classes."""
+    (*batch, features), (_, classes) = (jax.typeof(array).sharding.spec for array in (pred, kernel))
+    of_tokens = set(_names(batch))
+    classes = tuple(name for name in _names([classes]) if name not in of_tokens) or None
+    if features is not None:
+        pred = _reshard(pred, P(*batch, None))
+    kernel = _reshard(kernel, P(None, classes))
+    return pred, kernel, {name: _reshard(array, P(classes)) if array.ndim else array for name, array in arrays.items()}
+
+
+def _names(spec: Iterable[Any]) -> list[Any]:
+    """The mesh axes of a part of a spec."""
+    entries = [axis if isinstance(axis, tuple) else (axis,) for axis in spec if axis is not None]
+    return [name for entry in entries for name in entry]
+
+
+def _reshard(array: Array, spec: P) -> Array:
+    sharding = jax.typeof(array).sharding
+    if _names(sharding.spec) == _names(spec) == []:
+        return array
+    return jax.sharding.reshard(array, NamedSharding(sharding.mesh, spec))
+
+
 def _lanes(pred: Array) -> tuple[int, NamedSharding | None]:
     """In how many lanes the tokens run side by side, and the mesh axes that these are known to lie on.
 
@@ -208,20 +281,24 @@ def _lanes(pred: Array) -> tuple[int, NamedSharding | None]:
     first, later = (*spec[:-1], None)[0], spec[1:-1]
     if any(axis is not None for axis in later):
         return max(math.prod(pred.shape[:-1]), 1), None  # Tokens would have to move: one lane each, no blocks.
-    named = first if isinstance(first, tuple) else (first,)
     kinds = zip(mesh.shape.items(), mesh.axis_types, strict=True)
-    parts = math.prod(size for (name, size), kind in kinds if kind == AxisType.Auto or name in named)
-    return math.gcd(parts, *pred.shape[:-1][:1]), None if first is None else NamedSharding(mesh, P(first))
+    parts = math.prod(size for (name, size), kind in kinds if kind == AxisType.Auto or name in _names([first]))
+    size = (*pred.shape[:-1], 0)[0]
+    lanes = (parts if size % parts == 0 else 1) if is_symbolic_dim(size) else math.gcd(parts, size)
+    return lanes, None if first is None else NamedSharding(mesh, P(first))
 
 
-def _in_blocks(array: Array, batch_ndim: int, lanes: int, blocks: int, sharding: NamedSharding | None) -> Array:
-    """(*batch, ...) to (lanes, tokens, blocks, ...): every block takes tokens of every part of a lane."""
+def _in_blocks(
+    array: Array, batch_ndim: int, lanes: int, blocks: Any, size: Any, sharding: NamedSharding | None
+) -> Array:
+    """(*batch, ...) to (lanes, size, blocks, ...): every block takes tokens of every part of a lane."""
     if sharding is not None:
         array = jax.sharding.reshard(array, sharding)
     rest = array.shape[batch_ndim:]
-    array = array.reshape(lanes, -1, *array.shape[1:]).reshape(lanes, -1, *rest)
-    array = jnp.pad(array, [(0, 0), (0, -array.shape[1] % blocks), *[(0, 0) for _ in rest]])
-    return array.reshape(lanes, -1, blocks, *rest)
+    tokens = math.prod(array.shape[:batch_ndim]) // lanes
+    array = array.reshape(lanes, array.shape[0] // lanes, *array.shape[1:]).reshape(lanes, tokens, *rest)
+    array = jnp.pad(array, [(0, 0), (0, size * blocks - tokens), *[(0, 0) for _ in rest]])
+    return array.reshape(lanes, size, blocks, *rest)
 
 
 def _in_lanes(array: Array, lanes: int, sharding: NamedSharding | None) -> Array:
@@ -255,42 +332,40 @@ def _loss_of_each_token(
     return jax.lax.scan(step, None, jax.tree.map(lambda array: jnp.moveaxis(array, 1, 0), (pred, *others)))[1].T
 
 
-def _sum_over_blocks(
-    layer: _Layer, dtype: Any, kernel: Array, arrays: Any, pred: Array, target: Array, keep: Any
-) -> Array:
+def _sum_over_blocks(layer: _Layer, kernel: Array, arrays: Any, pred: Array, target: Array, keep: Any) -> Array:
     # 0, on every device that these lie on: what is added to it lies there too.
-    zero = 0 * (target[0, 0] + (pred[0, 0, 0] > 0).astype(target.dtype))
+    zero = 0 * (target[0, 0] + jnp.any(pred[0, 0] > 0).astype(target.dtype))
     kernel, arrays = jax.tree.map(lambda array: array + zero.astype(array.dtype), (kernel, arrays))
-    return _fused_sum(layer, dtype, kernel, arrays, pred, (target, keep, zero))
+    return _fused_sum(layer, kernel, arrays, pred, (target, keep, zero))
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
-def _fused_sum(layer: _Layer, dtype: Any, kernel: Array, arrays: Any, pred: Array, constants: Any) -> Array:
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _fused_sum(layer: _Layer, kernel: Array, arrays: Any, pred: Array, constants: Any) -> Array:
     """The sum of `block_sum(pred @ kernel, ...)`; its gradient is formed with it, and no logits are kept."""
-    return jnp.sum(_loss_of_each_token(layer.block_sum, dtype, kernel, arrays, pred, *constants[:2]))
+    return jnp.sum(_loss_of_each_token(layer.block_sum, layer.dtype, kernel, arrays, pred, *constants[:2]))
 
 
-def _fused_sum_jvp(layer: _Layer, dtype: Any, primals: Any, tangents: Any) -> tuple[Array, Array]:
-    value, slopes = _value_and_slopes(layer, dtype, *primals)
+def _fused_sum_jvp(layer: _Layer, primals: Any, tangents: Any) -> tuple[Array, Array]:
+    value, slopes = _value_and_slopes(layer, *primals)
     is_zero = lambda leaf: isinstance(leaf, SymbolicZero)  # noqa: E731
     pairs = zip(jax.tree.leaves(slopes), jax.tree.leaves(tangents[:3], is_leaf=is_zero), strict=True)
-    terms = [jnp.sum(slope * dot.astype(dtype)) for slope, dot in pairs if not is_zero(dot)]
+    terms = [jnp.sum(slope.astype(layer.dtype) * dot.astype(layer.dtype)) for slope, dot in pairs if not is_zero(dot)]
     return value, sum(terms, jnp.zeros_like(value))
 
 
 _fused_sum.defjvp(_fused_sum_jvp, symbolic_zeros=True)
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
-def _value_and_slopes(
-    layer: _Layer, dtype: Any, kernel: Array, arrays: Any, pred: Array, constants: Any
-) -> tuple[Array, Any]:
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _value_and_slopes(layer: _Layer, kernel: Array, arrays: Any, pred: Array, constants: Any) -> tuple[Array, Any]:
     function = _value_and_slopes_by_classes if layer.blocks_of_classes else _value_and_slopes_by_tokens
-    return function(layer, dtype, kernel, arrays, pred, *constants)
+    return function(layer, kernel, arrays, pred, *constants)
 
 
 @_value_and_slopes.defjvp
-def _value_and_slopes_jvp(layer: _Layer, dtype: Any, primals: Any, tangents: Any) -> Any:
+def _value_and_slopes_jvp(layer: _Layer, primals: Any, tangents: Any) -> Any:
+    dtype = layer.dtype
+
     def definition(kernel: Array, arrays: Any, pred: Array) -> Any:
         each = functools.partial(_loss_of_each_token, layer.block_sum, dtype)
         total = lambda *inputs: jnp.sum(each(*inputs, *primals[3][:2]))  # noqa: E731
@@ -302,15 +377,16 @@ def _value_and_slopes_jvp(layer: _Layer, dtype: Any, primals: Any, tangents: Any
 
 
 def _value_and_slopes_by_tokens(
-    layer: _Layer, dtype: Any, kernel: Array, arrays: Any, pred: Array, target: Array, keep: Any, zero: Array
+    layer: _Layer, kernel: Array, arrays: Any, pred: Array, target: Array, keep: Any, zero: Array
 ) -> tuple[Array, Any]:
     """Three products a block: the logits, and of their gradient those of the features and of the kernel."""
-    features = kernel.shape[0]
+    features, dtype = kernel.shape[0], layer.dtype
+    blocks = pred.shape[1]
     # The kernel's gradient grows by a few rows at a time, else a second one would be needed to add to it.
     rows = min(64, features)
 
     def step(block: Array, sums: Any) -> Any:
-        total, kernel_sum, array_sums, pred_slopes = sums
+        totals, kernel_sum, array_sums, pred_slopes = sums
         take = functools.partial(jax.lax.dynamic_index_in_dim, index=block, axis=1, keepdims=False)
         x, y, kept = jax.tree.map(take, (pred, target, keep))
         product = jnp.matmul(x, kernel, preferred_element_type=dtype)
@@ -321,26 +397,29 @@ def _value_and_slopes_by_tokens(
         def grow(part: Array, kernel_sum: Array) -> Array:
             first = jnp.minimum(part * rows, features - rows)
             columns = jax.lax.dynamic_slice_in_dim(x, first, rows, 1)
-            columns = jnp.where(first + jnp.arange(rows) >= part * rows, columns, 0.0)  # What is added already.
+            is_new = first + jnp.arange(rows, dtype=first.dtype) >= part * rows
+            columns = jnp.where(is_new[None], columns, 0.0)  # The last rows begin with some that are added already.
             grown = jax.lax.dynamic_slice_in_dim(kernel_sum, first, rows, 0) + columns.T @ slope
             return jax.lax.dynamic_update_slice_in_dim(kernel_sum, grown, first, 0)
 
-        kernel_sum = _repeat(-(-features // rows), grow, kernel_sum)
+        kernel_sum = _repeat(-(-features // max(rows, 1)), grow, kernel_sum)
         array_sums = jax.tree.map(jnp.add, array_sums, array_slopes)
         return (
-            total + value,
+            jax.lax.dynamic_update_index_in_dim(totals, value, block, 0),
             kernel_sum,
             array_sums,
             jax.lax.dynamic_update_index_in_dim(pred_slopes, x_slope, block, 1),
         )
 
     zeros = jax.tree.map(functools.partial(_zeros_like, dtype=dtype, zero=zero), (kernel, arrays, pred))
-    total, *slopes = _repeat(pred.shape[1], step, (zero.astype(dtype), *zeros))
-    return total, tuple(slopes)
+    # One sum of the totals at the end is closer than a running one.
+    totals = jnp.zeros(blocks, dtype) + zero.astype(dtype)
+    totals, *slopes = _repeat(blocks, step, (totals, *zeros))
+    return jnp.sum(totals), tuple(slopes)
 
 
 def _value_and_slopes_by_classes(
-    layer: _Layer, dtype: Any, kernel: Array, arrays: Any, pred: Array, target: Array, keep: Any, zero: Array
+    layer: _Layer, kernel: Array, arrays: Any, pred: Array, target: Array, keep: Any, zero: Array
 ) -> tuple[Array, Any]:
     """Four products a block of classes: the logits twice, but nothing of the kernel's size in a wider dtype.
 
@@ -348,9 +427,9 @@ def _value_and_slopes_by_classes(
     and the weighted logits that smoothing spreads. The first pass over the classes adds these up, the second gives the
     slopes through them.
     """
-    classes, blocks = kernel.shape[1], layer.blocks_of_classes
+    classes, blocks, dtype = layer.classes, layer.blocks_of_classes, layer.dtype
     size = -(-classes // blocks)
-    tokens, label = pred.reshape(-1, pred.shape[-1]), target.reshape(-1, 1)
+    tokens, label = pred.reshape(target.size, pred.shape[-1]), target.reshape(-1, 1)
     # Inside the loop XLA:CPU would take the transpose into the product, too late to see that it has none such.
     transposed = tokens.T
 
@@ -358,18 +437,19 @@ def _value_and_slopes_by_classes(
         first = jnp.minimum(block * size, classes - size)
         take = functools.partial(jax.lax.dynamic_slice_in_dim, start_index=first, slice_size=size, axis=-1)
         put = functools.partial(jax.lax.dynamic_update_slice_in_dim, start_index=first, axis=-1)
-        columns, index = take(kernel), first + jnp.arange(size, dtype=label.dtype)
+        columns, index = take(kernel), (first + jnp.arange(size, dtype=first.dtype))[None]
         some = {name: take(array) if array.ndim else array for name, array in arrays.items()}
         product = jnp.matmul(tokens, columns, preferred_element_type=dtype)
-        return take, put, columns, product, some, (label == index, index >= block * size)
+        return take, put, columns, product, some, (label == index.astype(label.dtype), index >= block * size)
 
     def sums_of_part(product: Array, some: Any, marks: Any, log_scale: Array) -> Any:
         is_label, is_new = marks  # The last block begins with classes of the one before.
         logits = layer.logits(product, some)
         others = jnp.exp(jnp.where(is_label | ~is_new, -jnp.inf, logits) - _finite(log_scale)[:, None])
-        weighted = (
-            weigh(some.get("weight", 1.0) * is_new, logits) if layer.is_smoothed else jnp.zeros_like(logits[:, :0])
-        )
+        weighted = jnp.zeros_like(logits[:, :0])
+        if not all_zero(layer.numbers.smoothing):
+            share = is_new.astype(dtype)
+            weighted = weigh(_along_last(some["weight"], logits) * share if "weight" in some else share, logits)
         return jnp.where(is_label & is_new, logits, 0.0).sum(-1), others.sum(-1), weighted.sum(-1)
 
     def add_sums(block: Array, state: Any) -> Any:
@@ -416,10 +496,7 @@ def _zeros_like(array: Array, dtype: Any, zero: Array) -> Array:
     return jnp.zeros_like(array, dtype=dtype) + zero.astype(dtype)
 
 
-def _repeat(times: int, step: Callable[[Array, Any], Any], state: Any) -> Any:
-    """As `fori_loop`, which becomes a scan, whose constants JAX takes out of the loop and keeps when it linearises."""
-
-    def body(carry: Any) -> Any:
-        return carry[0] + 1, step(*carry)
-
-    return jax.lax.while_loop(lambda carry: carry[0] < times, body, (jnp.zeros((), jnp.int32), state))[1]
+def _repeat(times: Any, step: Callable[[Array, Any], Any], state: Any) -> Any:
+    """A scan where the number of steps is known: in a `while_loop` on an explicit mesh checkify of jax 0.12 fails."""
+    times = jnp.asarray(times, jnp.int32) if is_symbolic_dim(times) else np.int32(times)
+    return jax.lax.fori_loop(np.int32(0), times, step, state)
