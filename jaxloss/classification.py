@@ -9,7 +9,6 @@ from jax import Array
 from jaxtyping import Bool, Float, Integer, Real
 
 from jaxloss._call import BINARY, INDICES, ONE_HOT, Call
-from jaxloss._contracts.arrays import single_precision
 from jaxloss._contracts.values import SUM_TOLERANCE, near_unit_interval
 from jaxloss._eager import compiled_when_eager
 from jaxloss._numerics.cross_entropy import all_zero, along, label_losses
@@ -210,7 +209,7 @@ def soft_target_cross_entropy(
     call.hide(pred.shape[:axis] + pred.shape[axis + 1 :], pred.dtype)
     (pred,) = fill_masked(expand_mask(axis, call.keep), 0.0, pred)
     (target,) = fill_masked(expand_mask(axis, call.keep), 1 / pred.shape[axis], target)
-    target = _distributions(call, target, axis)
+    _check_distributions(call, target, axis)
     call.check_not_softmax(pred, axis, call.keep)
     smoothing = call.fraction(pred.dtype, label_smoothing=label_smoothing)
 
@@ -269,10 +268,10 @@ def binary_cross_entropy(
     [  0.2877   0.6931 100.    ]
     """
     call = Call("binary_cross_entropy", sample_weight, where, reduction)
-    pred, target = call.elementwise_as_given(BINARY, fill=0.5, pred=pred, target=target)
-    call.probabilities(_LOGITS, pred=pred)  # The formula finds the NaN itself, beside the ends.
+    pred, target = call.elementwise(BINARY, fill=0.5, pred=pred, target=target)
+    call.probabilities(_LOGITS, pred=pred)  # The formula makes NaN of others itself, and ends of what is near them.
     target = call.probabilities(target=target)
-    values = _cross_entropy_of_probabilities(pred, target)
+    values = _cross_entropy_of_probabilities(pred, target, call.slack("pred", pred))
     if weight is not None:
         values = safe_multiply(call.visible_factor(values, weight=weight), values)
     return call.reduce(fuse_whole(values))
@@ -506,14 +505,13 @@ def softmax_focal_loss(
     return call.reduce(values)
 
 
-def _distributions(call: Call, target: Array, axis: int) -> Array:
-    """Probabilities, which sum to 1; NaN where outside [0, 1]."""
-    valid = call.probabilities(target=target)
+def _check_distributions(call: Call, target: Array, axis: int) -> None:
+    """Values in [0, 1] that sum to 1. To make NaN of others would take a pass over them."""
+    call.probabilities(target=target)
     relative, absolute = call.rounding("target", target)
     tolerance = SUM_TOLERANCE + relative + absolute * target.shape[axis]
     holds = jnp.all(jnp.abs(target.sum(axis) - 1) <= tolerance)
     call.check(holds, f"`target` must hold distributions that sum to 1 along axis {axis}.")
-    return valid
 
 
 @with_derivatives(lambda p: 1 / _bernoulli_variance(p))
@@ -522,15 +520,19 @@ def _bounded_logit(p: Array) -> Array:
     return jnp.maximum(jnp.log(p), -100.0) - jnp.maximum(jnp.log1p(-p), -100.0)
 
 
-def _derivative_of_probabilities(pred: Array, target: Array) -> Array:
-    p = near_unit_interval(pred)
-    return (p - single_precision(target)) / _bernoulli_variance(p)
+def _derivative_of_probabilities(pred: Array, target: Array, slack: float) -> Array:
+    p = near_unit_interval(pred, slack)
+    return (p - target) / _bernoulli_variance(p)
 
 
-@with_derivatives(_derivative_of_probabilities, lambda pred, target: -_bounded_logit(near_unit_interval(pred)))
-def _cross_entropy_of_probabilities(pred: Array, target: Array) -> Array:
-    p, y = near_unit_interval(pred), single_precision(target)
-    return 0.0 - (y * jnp.maximum(jnp.log(p), -100.0) + (1 - y) * jnp.maximum(jnp.log1p(-p), -100.0))
+@with_derivatives(
+    _derivative_of_probabilities,
+    lambda pred, target, slack: -_bounded_logit(near_unit_interval(pred, slack)),
+    None,
+)
+def _cross_entropy_of_probabilities(pred: Array, target: Array, slack: float) -> Array:
+    p = near_unit_interval(pred, slack)
+    return 0.0 - (target * jnp.maximum(jnp.log(p), -100.0) + (1 - target) * jnp.maximum(jnp.log1p(-p), -100.0))
 
 
 def _bernoulli_variance(p: Array) -> Array:

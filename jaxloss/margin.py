@@ -252,7 +252,7 @@ def margin_ranking_loss(
     call = Call("margin_ranking_loss", sample_weight, where, reduction)
     input1, input2, target = call.signed(input1=input1, input2=input2, target=target)
     margin = call.any_number(input1.dtype, margin=margin)
-    return call.reduce(_positive_part(target * (input2 - input1) + margin))
+    return call.reduce(fuse_whole(_positive_part(target * (input2 - input1) + margin)))
 
 
 @compiled_when_eager
@@ -465,7 +465,8 @@ def _label_hinges(pred: Array, labels: Array) -> tuple[Array, Array]:
     -1 is no label. One place of the lists at a time, as far as there are labels: all pairs of classes at once would
     take the square of their memory.
     """
-    places, classes = jnp.moveaxis(labels, -1, 0), jax.lax.broadcasted_iota(labels.dtype, pred.shape, pred.ndim - 1)
+    places, classes = jnp.moveaxis(labels, -1, 0), jnp.arange(pred.shape[-1], dtype=labels.dtype)
+    classes = jnp.expand_dims(classes, tuple(range(pred.ndim - 1)))
     nowhere = labels < -1  # Made of the data, so that it varies over a mesh as the data does.
 
     def at_labels(add: Callable[..., Any], start: Any) -> Any:

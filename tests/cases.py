@@ -918,7 +918,7 @@ TABLE = (
         ),
         reports=(
             Bad((LOGITS, 2 * PROBABILITIES), {}, "`target` must hold distributions", plausible=True),
-            Bad((LOGITS, LOGITS - 1), {}, "`target` must hold values in \\[0, 1\\]"),
+            Bad((LOGITS, LOGITS - 1), {}, "`target` must hold values in \\[0, 1\\]", plausible=True),
             Bad((PROBABILITIES, PROBABILITIES), {}, "`pred` must hold logits, got probabilities", plausible=True),
         ),
         stress=Stress(

@@ -8,18 +8,14 @@ import jax.numpy as jnp
 from jax import Array
 from jax.experimental import checkify
 
-from jaxloss._contracts.arrays import single_precision
-
 # Allowed in a sum of probabilities beside their own rounding: of a float32 softmax, or of bfloat16 (8 bits).
 SUM_TOLERANCE = 1e-2
 # How many units in the last place a probability may lie beyond 0 or 1: sums of a softmax do by two or three.
 ULPS_BEYOND = 4
 
 
-def near_unit_interval(p: Array) -> Array:
-    """Probabilities in float32 or better, where those a few units in the last place beyond 0 or 1 are the end."""
-    slack = ULPS_BEYOND * float(jnp.finfo(p.dtype).eps)
-    p = single_precision(p)
+def near_unit_interval(p: Array, slack: float) -> Array:
+    """Probabilities, where those that rounding took beyond 0 or 1 are the end."""
     return jnp.where((p >= -slack) & (p <= 1 + slack), jnp.clip(p, 0.0, 1.0), p)
 
 
@@ -58,8 +54,12 @@ class Values:
     def probabilities(self, hint: str = "", **arrays: Array) -> Array:
         """Values in [0, 1]; NaN where outside, by more than rounding."""
         ((name, array),) = arrays.items()
-        slack = ULPS_BEYOND * float(jnp.finfo(self._given.get(name, array.dtype)).eps)
+        slack = self.slack(name, array)
         return self._inside("values in [0, 1]", (array >= -slack) & (array <= 1 + slack), hint, **arrays)
+
+    def slack(self, name: str, array: Array) -> float:
+        """How far beyond 0 or 1 a probability may lie, in the dtype in which it came."""
+        return ULPS_BEYOND * float(jnp.finfo(self._given.get(name, array.dtype)).eps)
 
     def nonnegative_values(self, hint: str = "", **arrays: Array) -> Array:
         """NaN where below 0."""
