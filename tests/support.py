@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tests.cases import TABLE, Row
+from tests.catalogue import TABLE
+from tests.catalogue.record import Row
 
 BATCH = (3, 4)
 # As users compile: `conftest.py` turns XLA's optimiser off.

@@ -10,8 +10,8 @@ def test_on_eight_devices_in_a_process_of_its_own():
         "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
         "PYTEST_ADDOPTS": "",
     }
-    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "tests/on_mesh.py"]
-    root = Path(__file__).parent.parent
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "tests/properties/on_mesh.py"]
+    root = Path(__file__).parents[2]
     run = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
     assert " passed" in run.stdout

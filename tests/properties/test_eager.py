@@ -16,7 +16,7 @@ from jax.core import Tracer
 import jaxloss
 from jaxloss import classification
 from jaxloss._contracts import Contract
-from tests.cases import TABLE
+from tests.catalogue import TABLE
 from tests.support import FIRST, as_arrays, assert_close
 
 LOGITS = jax.random.normal(jax.random.key(0), (7, 13))

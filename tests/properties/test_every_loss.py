@@ -13,7 +13,7 @@ import pytest
 from jax.experimental import checkify
 
 import jaxloss
-from tests.cases import TABLE
+from tests.catalogue import TABLE
 from tests.support import BATCH, CASES, FIRST, OPTIMISED, Case, as_arrays, as_option, assert_close, values_and_gradients
 
 every_case = pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])

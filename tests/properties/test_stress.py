@@ -1,6 +1,6 @@
 """Over the whole exponent range: every loss within the bounds, in units in the last place, that its row states.
 
-`python -m tests.test_stress` prints the largest errors found.
+`python -m tests.properties.test_stress` prints the largest errors found.
 """
 
 import functools
@@ -14,8 +14,8 @@ import jax
 import numpy as np
 import pytest
 
-from tests.cases import TABLE
-from tests.exact import EXACT, errors_in_ulps, exact, one_sided_derivatives
+from tests.catalogue import TABLE
+from tests.properties.exact import EXACT, errors_in_ulps, exact, one_sided_derivatives
 from tests.support import OPTIMISED, Case
 
 FLOAT32 = np.finfo(np.float32)

@@ -4,6 +4,7 @@ import pathlib
 import re
 import subprocess
 import sys
+from typing import Any
 
 import chex
 import jax
@@ -37,6 +38,7 @@ def test_a_refusal_names_function_argument_what_came_what_is_needed_and_the_fix(
 
 
 LOGITS, LABELS = jnp.zeros((8, 10)), jnp.zeros(8, jnp.int32)
+NUMBERS: Any = [1.0]
 
 
 @pytest.mark.parametrize(
@@ -67,8 +69,8 @@ LOGITS, LABELS = jnp.zeros((8, 10)), jnp.zeros(8, jnp.int32)
             lambda: jaxloss.ctc_loss(jnp.zeros((8, 50, 9)), jnp.ones(40, int)),
             "Pad what was concatenated",
         ),
-        (TypeError, lambda: jaxloss.cross_entropy(LOGITS, LABELS, weight=[1.0] * 10), "jnp.asarray(weight)"),
-        (TypeError, lambda: jaxloss.mse_loss([1.0], LOGITS), "jnp.asarray(pred)"),
+        (TypeError, lambda: jaxloss.cross_entropy(LOGITS, LABELS, weight=NUMBERS * 10), "jnp.asarray(weight)"),
+        (TypeError, lambda: jaxloss.mse_loss(NUMBERS, LOGITS), "jnp.asarray(pred)"),
         (ValueError, lambda: jaxloss.mse_loss(LOGITS, LOGITS, reduction=jnp.mean), "two arrays, (values, weights)"),
         (ValueError, lambda: jaxloss.mse_loss(LOGITS, LOGITS, reduction=np.max), "two arrays, (values, weights)"),
         (
@@ -201,7 +203,7 @@ def test_options_do_not_raise_the_precision():
 
 
 def test_the_recipe_of_the_readme_reports_and_leaves_no_warning_at_exit():
-    readme = (pathlib.Path(__file__).parent.parent / "README.md").read_text()
+    readme = (pathlib.Path(__file__).parents[2] / "README.md").read_text()
     (recipe,) = re.findall(r"```python\n([^`]*chexify.*?)```", readme, re.DOTALL)
     program = f"""
 import logging, chex, jax, jax.numpy as jnp, jaxloss
