@@ -246,8 +246,8 @@ def binary_cross_entropy(
     divides by less than 1e-12, so both stay finite at probabilities of 0 and 1.
 
     Args:
-        pred: probabilities of the positive class in [0, 1], floating. Outside they give NaN in value and gradient; up to
-            four units in the last place beyond 0 or 1, where rounding carries a sum, they count as 0 or 1.
+        pred: probabilities of the positive class in [0, 1], floating. Outside they give NaN in value and gradient;
+            up to four units in the last place beyond 0 or 1, where rounding carries a sum, they count as 0 or 1.
         target: probabilities of the positive class in [0, 1], floating, of exactly the shape of `pred`. Outside they
             give NaN, as in every loss of binary targets.
         weight: rescales the loss of each element, at least 0; broadcasts to `pred`. The mean still divides by the
