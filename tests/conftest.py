@@ -2,6 +2,7 @@ import importlib.util
 import os
 
 import hypothesis
+import pytest
 
 # Compiling takes most of the time, and most tests do not ask for XLA's best: those of numbers do, see `support.py`.
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0"
@@ -9,6 +10,25 @@ os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_opti
 # PyTorch is the `parity` extra: without it the suite is whole, not skipped.
 collect_ignore = [] if importlib.util.find_spec("torch") else ["parity", "wall/test_known_bugs_in_pytorch.py"]
 
-# The same draws every time, and no deadline: the first call of a shape compiles.
-hypothesis.settings.register_profile("jaxloss", deadline=None, derandomize=True, max_examples=15)
-hypothesis.settings.load_profile("jaxloss")
+
+def pytest_addoption(parser):
+    parser.addoption("--thorough", action="store_true", help="all variants, dtypes and samples: see docs/tests.md")
+
+
+def pytest_configure(config):
+    # Tests read it when they are collected, and those on eight devices in a process of their own.
+    thorough = config.getoption("thorough", default=False) or bool(os.environ.get("JAXLOSS_THOROUGH"))
+    os.environ["JAXLOSS_THOROUGH"] = "1" if thorough else ""
+    # The same draws every time, and no deadline: the first call of a shape compiles.
+    for name, max_examples in (("jaxloss", 15 if thorough else 4), ("thorough", 15)):
+        hypothesis.settings.register_profile(name, deadline=None, derandomize=True, max_examples=max_examples)
+    hypothesis.settings.load_profile("jaxloss")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Tests of one record go to one worker, because they share what is compiled."""
+    for item in items:
+        case = getattr(item, "callspec", None) and item.callspec.params.get("case")
+        if hasattr(case, "record"):
+            item.add_marker(pytest.mark.xdist_group(case.record.name))

@@ -15,6 +15,7 @@ from tests.catalogue.common import (
     PROBABILITIES,
     SCORED,
     SUMMABLE,
+    axis_fits,
     bce_oracle,
     cross_entropy_oracle,
     draw_binary_logits,
@@ -24,9 +25,10 @@ from tests.catalogue.common import (
     option,
     sigmoid,
     torch_classes,
+    weights_fit,
 )
 from tests.catalogue.domains import HARD, apart, integers, numbers, one_of
-from tests.catalogue.record import INF, NAN, Arrays, Bad, Extreme, Row, Stress, per_example
+from tests.catalogue.record import INF, NAN, About, Arrays, Bad, Extreme, Record, Stress, per_example
 
 
 def draw_soft_targets(rng: np.random.Generator, batch: tuple[int, ...], options: dict[str, Any]) -> Arrays:
@@ -47,7 +49,7 @@ def nll_oracle(pred, target, axis=-1, weight=None, ignore_index=None):
     index = np.where(keep, target, 0)
     log_p = np.take_along_axis(np.moveaxis(pred, axis, -1), index[..., None], -1)[..., 0]
     weights = keep * (np.ones(pred.shape[axis]) if weight is None else np.asarray(weight))[index]
-    return -weights * log_p, weights
+    return np.where(keep, -weights * log_p, 0), weights
 
 
 def soft_target_oracle(pred, target, axis=-1, weight=None, label_smoothing=0.0):
@@ -87,7 +89,7 @@ def softmax_focal_oracle(pred, target, axis=-1, alpha=None, gamma=2.0, ignore_in
     index = np.where(keep, target, 0)
     log_p = np.take_along_axis(log_p, index[..., None], -1)[..., 0]
     alpha = np.broadcast_to(1.0 if alpha is None else alpha, (pred.shape[axis],))[index]
-    return -(keep * alpha) * (1 - np.exp(log_p)) ** gamma * log_p, keep.astype(float)
+    return np.where(keep, -alpha * (1 - np.exp(log_p)) ** gamma * log_p, 0), keep.astype(float)
 
 
 def torch_nll(nn, pred, target, *, axis=-1, **options):
@@ -114,10 +116,21 @@ CLASS_EXTREMES = (
 )
 
 RECORDS = (
-    Row(
+    Record(
         jaxloss.cross_entropy,
         draw_class_logits,
         per_example(cross_entropy_oracle),
+        about=About(
+            "Classes",
+            "logits (..., classes), no softmax",
+            "integer indices (...)",
+            torch="CrossEntropyLoss",
+            optax="softmax_cross_entropy_with_integer_labels",
+            keras="SparseCategoricalCrossentropy",
+        ),
+        inner=(1, 0),
+        class_axis=True,
+        fits=axis_fits,
         variants=(
             {},
             {"axis": 1, "weight": [0.5, 2.0, 0.0, 1.5]},
@@ -162,10 +175,16 @@ RECORDS = (
             ),
         ),
     ),
-    Row(
+    Record(
         jaxloss.nll_loss,
         draw_class_log_probabilities,
         per_example(nll_oracle),
+        about=About(
+            "Classes, log-probabilities", "log-probabilities (..., classes)", "integer indices (...)", torch="NLLLoss"
+        ),
+        inner=(1, 0),
+        class_axis=True,
+        fits=axis_fits,
         variants=(
             {},
             {"axis": 1, "weight": [0.5, 2.0, 0.0, 1.5]},
@@ -204,10 +223,19 @@ RECORDS = (
             Extreme(([[0.0, -INF], [-1.0, -1.0]], [1, 0]), {"weight": [1.0, 0.0]}, [0, 1]),
         ),
     ),
-    Row(
+    Record(
         jaxloss.binary_cross_entropy,
         draw_probabilities,
         per_example(bce_of_probabilities_oracle),
+        about=About(
+            "Two classes, probabilities",
+            "probabilities, after a sigmoid",
+            "floats in [0, 1] of the same shape",
+            torch="BCELoss",
+            keras="BinaryCrossentropy",
+        ),
+        elementwise=True,
+        fits=weights_fit,
         variants=({}, {"weight": 0.5}, {"weight": [[0.5], [2.0], [3.0]]}),
         traced=("weight",),
         differentiable=(0, 1),
@@ -229,10 +257,22 @@ RECORDS = (
             Extreme(([1e-30, 1e-8, 1 - 2.0**-24], [1.0, 0.0, 1.0]), {}, [30 * math.log(10), 1e-8, 2.0**-24]),
         ),
     ),
-    Row(
+    Record(
         jaxloss.soft_target_cross_entropy,
         draw_soft_targets,
         per_example(soft_target_oracle),
+        about=About(
+            "Classes, soft or one-hot targets",
+            "logits, no softmax",
+            "probabilities of the same shape",
+            torch="CrossEntropyLoss",
+            optax="softmax_cross_entropy",
+            keras="CategoricalCrossentropy",
+        ),
+        inner=(1, 1),
+        class_axis=True,
+        fits=axis_fits,
+        unstored_sums=("float32",),
         variants=(
             {},
             {"axis": 1, "weight": [0.5, 2.0, 0.0, 1.5]},
@@ -266,10 +306,20 @@ RECORDS = (
             Extreme(([[0.0, -INF]], [[0.0, 1.0]]), {}, [INF]),
         ),
     ),
-    Row(
+    Record(
         jaxloss.binary_cross_entropy_with_logits,
         draw_binary_logits,
         per_example(bce_oracle),
+        about=About(
+            "Two classes, many labels",
+            "logits, no sigmoid",
+            "floats in [0, 1] of the same shape",
+            torch="BCEWithLogitsLoss",
+            optax="sigmoid_binary_cross_entropy",
+            keras="BinaryCrossentropy",
+        ),
+        elementwise=True,
+        fits=weights_fit,
         variants=({}, {"pos_weight": 3.0}, {"weight": 0.5, "pos_weight": [[0.5], [2.0], [3.0]]}),
         traced=("weight", "pos_weight"),
         differentiable=(0, 1),
@@ -288,10 +338,18 @@ RECORDS = (
             Extreme(([50.0, -50.0], [1.0, 0.0]), {}, [math.exp(-50)] * 2),
         ),
     ),
-    Row(
+    Record(
         jaxloss.focal_loss,
         draw_binary_logits,
         per_example(focal_oracle),
+        about=About(
+            "Imbalance, two classes",
+            "logits, no sigmoid",
+            "floats in [0, 1] of the same shape",
+            note="one alpha for all",
+            keras="BinaryFocalCrossentropy",
+        ),
+        elementwise=True,
         variants=({}, {"alpha": 0.7, "gamma": 1.5}, {"gamma": 0.0}),
         traced=("alpha", "gamma"),
         refuses=(option("gamma", -1.0), option("alpha", -1.0)),
@@ -301,10 +359,19 @@ RECORDS = (
         ),
         extremes=BINARY_EXTREMES,
     ),
-    Row(
+    Record(
         jaxloss.sigmoid_focal_loss,
         draw_binary_logits,
         per_example(sigmoid_focal_oracle),
+        about=About(
+            "Imbalance, detectors",
+            "logits, no sigmoid",
+            "floats in [0, 1] of the same shape",
+            note="RetinaNet's",
+            torchvision="sigmoid_focal_loss",
+            optax="sigmoid_focal_loss",
+        ),
+        elementwise=True,
         variants=({}, {"alpha": 0.7, "gamma": 1.5}, {"alpha": None, "gamma": 0.0}),
         traced=("alpha", "gamma"),
         refuses=(option("gamma", -1.0), option("alpha", -1.0), option("alpha", 1.1)),
@@ -317,10 +384,19 @@ RECORDS = (
         ),
         extremes=tuple(Extreme(e.args, e.options | {"alpha": None}, e.expected) for e in BINARY_EXTREMES),
     ),
-    Row(
+    Record(
         jaxloss.softmax_focal_loss,
         draw_class_logits,
         per_example(softmax_focal_oracle),
+        about=About(
+            "Imbalance, classes",
+            "logits (..., classes), no softmax",
+            "integer indices (...)",
+            keras="CategoricalFocalCrossentropy",
+        ),
+        inner=(1, 0),
+        class_axis=True,
+        fits=axis_fits,
         variants=(
             {},
             {"axis": 1, "alpha": 0.5, "gamma": 1.5},

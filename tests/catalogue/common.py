@@ -13,6 +13,19 @@ def insert(batch: tuple[int, ...], axis: int, size: int) -> tuple[int, ...]:
     return (*batch[:axis], size, *batch[axis:])
 
 
+def axis_fits(options: dict[str, Any], batch: tuple[int, ...]) -> bool:
+    """A class axis stands among the axes of the batch, or before or behind them."""
+    return -len(batch) - 1 <= options.get("axis", -1) <= len(batch)
+
+
+def weights_fit(options: dict[str, Any], batch: tuple[int, ...]) -> bool:
+    """Weights of elements broadcast to the batch."""
+    shapes = [np.shape(value) for value in options.values()]
+    return all(
+        size in (1, of) for shape in shapes for size, of in zip(shape, batch[-len(shape) :], strict=False)
+    ) and all(len(shape) <= len(batch) for shape in shapes)
+
+
 def draw_class_logits(rng: np.random.Generator, batch: tuple[int, ...], options: dict[str, Any]) -> Arrays:
     classes = len(options["weight"]) if "weight" in options else 5
     target = rng.integers(0, classes, size=batch)
@@ -33,7 +46,7 @@ def cross_entropy_oracle(pred, target, axis=-1, weight=None, ignore_index=None, 
     keep = np.ones(target.shape, bool) if ignore_index is None else target != ignore_index
     one_hot = np.eye(classes)[np.where(keep, target, 0)]
     smooth = (1 - label_smoothing) * one_hot + label_smoothing / classes
-    return -(keep[..., None] * smooth * weight * log_p).sum(-1), keep * (one_hot * weight).sum(-1)
+    return np.where(keep, -(smooth * weight * log_p).sum(-1), 0), keep * (one_hot * weight).sum(-1)
 
 
 def draw_binary_logits(rng: np.random.Generator, batch: tuple[int, ...], options: dict[str, Any]) -> Arrays:

@@ -8,7 +8,7 @@ import numpy as np
 import jaxloss
 from tests.catalogue.common import FLOATS, option
 from tests.catalogue.domains import scaled
-from tests.catalogue.record import Arrays, Bad, Extreme, Row, Stress, per_example
+from tests.catalogue.record import About, Arrays, Bad, Extreme, Record, Stress, per_example
 
 
 def draw_boxes(rng: np.random.Generator, batch: tuple[int, ...], options: dict[str, Any]) -> Arrays:
@@ -79,10 +79,14 @@ BOX_VARIANTS = ({}, {"eps": 1e-2})
 
 RECORDS = (
     *(
-        Row(
+        Record(
             loss,
             draw_boxes,
             per_example(oracle),
+            about=About(
+                "Boxes", "boxes (..., 4): x1, y1, x2, y2", "boxes of the same shape", torchvision=in_torchvision
+            ),
+            inner=(1, 1),
             variants=BOX_VARIANTS,
             traced=("eps",),
             constant_factor=loss is jaxloss.complete_box_iou_loss,
@@ -96,21 +100,24 @@ RECORDS = (
             stress=Stress(draw_any_boxes, (4, 6), BOX_VARIANTS, unit="norm"),
             extremes=(*BOX_EXTREMES, *extremes),
         )
-        for loss, oracle, extremes in (
-            (jaxloss.box_iou_loss, iou_oracle, (Extreme(([[0.0, 0, 1, 1]], [[5.0, 5, 6, 6]]), {}, [1.0]),)),
+        for loss, oracle, in_torchvision, extremes in (
+            (jaxloss.box_iou_loss, iou_oracle, "", (Extreme(([[0.0, 0, 1, 1]], [[5.0, 5, 6, 6]]), {}, [1.0]),)),
             (
                 jaxloss.generalized_box_iou_loss,
                 giou_oracle,
+                "generalized_box_iou_loss",
                 (Extreme(([[0.0, 0, 1, 1]], [[5.0, 5, 6, 6]]), {"eps": 0.0}, [1 + 34 / 36]),),
             ),
             (
                 jaxloss.distance_box_iou_loss,
                 diou_oracle,
+                "distance_box_iou_loss",
                 (Extreme(([[0.0, 0, 1, 1]], [[5.0, 5, 6, 6]]), {"eps": 0.0}, [1 + 50 / 72]),),
             ),
             (
                 jaxloss.complete_box_iou_loss,
                 ciou_oracle,
+                "complete_box_iou_loss",
                 (
                     Extreme(([[0.0, 0, 2, 0]], [[0.0, 0, 2, 2]]), {"eps": 0.0}, [1 + 1 / 8 + 0.25**2 / 1.25]),
                     Extreme(([[0.0, 0, 0, 2]], [[0.0, 0, 2, 2]]), {"eps": 0.0}, [1 + 1 / 8 + 0.25**2 / 1.25]),

@@ -7,7 +7,7 @@ import numpy as np
 import jaxloss
 from tests.catalogue.common import LOGITS, PROBABILITIES
 from tests.catalogue.domains import apart, numbers
-from tests.catalogue.record import INF, Arrays, Bad, Extreme, Row, Stress, per_example
+from tests.catalogue.record import INF, About, Arrays, Bad, Extreme, Record, Stress, per_example
 
 
 def draw_log_probabilities(rng: np.random.Generator, batch: tuple[int, ...], options: dict[str, Any]) -> Arrays:
@@ -25,10 +25,19 @@ def kl_oracle(pred, target, log_target=False):
 
 
 RECORDS = (
-    Row(
+    Record(
         jaxloss.kl_div,
         draw_log_probabilities,
         per_example(kl_oracle),
+        about=About(
+            "Distributions",
+            "log-probabilities",
+            "probabilities, or `log_target=True`",
+            torch="KLDivLoss",
+            optax="kl_divergence",
+            keras="KLDivergence",
+        ),
+        elementwise=True,
         variants=({}, {"log_target": True}),
         differentiable=(0, 1),
         torch=lambda nn, *tensors, **options: nn.kl_div(*tensors, **options),

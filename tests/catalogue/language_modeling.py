@@ -15,7 +15,7 @@ from tests.catalogue.common import (
     torch_classes,
 )
 from tests.catalogue.domains import apart, integers, numbers
-from tests.catalogue.record import INF, NAN, Arrays, Bad, Extreme, Row, Stress, per_example
+from tests.catalogue.record import INF, NAN, About, Arrays, Bad, Extreme, Record, Stress, per_example
 
 
 def draw_features(rng: np.random.Generator, batch: tuple[int, ...], options: dict[str, Any]) -> Arrays:
@@ -51,10 +51,19 @@ def torch_linear(
 
 
 RECORDS = (
-    Row(
+    Record(
         jaxloss.linear_cross_entropy,
         draw_features,
         per_example(linear_cross_entropy_oracle),
+        about=About(
+            "Language models, large vocabularies, without the logits' memory",
+            "features, and the last layer's kernel",
+            "integer indices (...)",
+            shown="z_loss, logit_softcap",
+            torch="LinearCrossEntropyLoss",
+        ),
+        arrays=("pred", "kernel", "target"),
+        inner=(1, 0, 0),
         variants=(
             {"chunk_size": 5},
             {},

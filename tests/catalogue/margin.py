@@ -14,13 +14,14 @@ from tests.catalogue.common import (
     LOGITS,
     SCORED,
     SUMMABLE,
+    axis_fits,
     bce_oracle,
     draw_binary_logits,
     draw_class_logits,
     option,
 )
 from tests.catalogue.domains import SIGNS, apart, integers, numbers, together
-from tests.catalogue.record import INF, NAN, Arrays, Bad, Extreme, Row, Stress, per_example
+from tests.catalogue.record import INF, NAN, About, Arrays, Bad, Extreme, Record, Stress, per_example
 
 
 def draw_signs(rng: np.random.Generator, batch: tuple[int, ...], options: dict[str, Any]) -> Arrays:
@@ -97,28 +98,40 @@ HINGE_EXTREMES = (
 )
 
 RECORDS = (
-    Row(
+    Record(
         jaxloss.hinge_loss,
         draw_signs,
         per_example(lambda pred, target: np.maximum(1 - target * pred, 0)),
+        about=About(
+            "Two classes, by a margin",
+            "scores",
+            "floats, -1 or 1, of the same shape",
+            optax="hinge_loss",
+            keras="Hinge",
+        ),
+        elementwise=True,
         refuses=SIGN_REFUSES,
         reports=SIGN_REPORTS,
         stress=Stress(SIGNED, (4, 4)),
         extremes=HINGE_EXTREMES,
     ),
-    Row(
+    Record(
         jaxloss.squared_hinge_loss,
         draw_signs,
         per_example(lambda pred, target: np.maximum(1 - target * pred, 0) ** 2),
+        about=About("Two classes, by a margin", "scores", "floats, -1 or 1, of the same shape", keras="SquaredHinge"),
+        elementwise=True,
         refuses=SIGN_REFUSES,
         reports=SIGN_REPORTS,
         stress=Stress(SIGNED, (4, 4)),
         extremes=tuple(Extreme(e.args, {}, np.square(e.expected)) for e in HINGE_EXTREMES),
     ),
-    Row(
+    Record(
         jaxloss.soft_margin_loss,
         draw_signs,
         per_example(lambda pred, target: np.log1p(np.exp(-target * pred))),
+        about=About("Two classes, by a margin", "logits", "floats, -1 or 1, of the same shape", torch="SoftMarginLoss"),
+        elementwise=True,
         torch=lambda nn, *tensors, **options: nn.soft_margin_loss(*tensors, **options),
         refuses=SIGN_REFUSES,
         reports=SIGN_REPORTS,
@@ -129,10 +142,18 @@ RECORDS = (
             Extreme(([50.0, -50.0], [1.0, -1.0]), {}, [math.exp(-50)] * 2),
         ),
     ),
-    Row(
+    Record(
         jaxloss.hinge_embedding_loss,
         draw_signs,
         per_example(hinge_embedding_oracle),
+        about=About(
+            "Pairs, alike or not",
+            "distances",
+            "floats, 1 if alike, -1 if not, of the same shape",
+            shown="margin",
+            torch="HingeEmbeddingLoss",
+        ),
+        elementwise=True,
         variants=({}, {"margin": 2.5}, {"margin": -0.5}),
         traced=("margin",),
         torch=lambda nn, *tensors, **options: nn.hinge_embedding_loss(*tensors, **options),
@@ -144,10 +165,19 @@ RECORDS = (
             Extreme(([INF, -INF], [-1.0, 1.0]), {}, [0, -INF]),
         ),
     ),
-    Row(
+    Record(
         jaxloss.margin_ranking_loss,
         draw_ranked,
         per_example(lambda input1, input2, target, margin=0.0: np.maximum(margin - target * (input1 - input2), 0)),
+        about=About(
+            "Ranking",
+            "two scores: input1, input2",
+            "floats: 1 if input1 must be higher, -1 if input2",
+            shown="margin",
+            torch="MarginRankingLoss",
+        ),
+        arrays=("input1", "input2", "target"),
+        inner=(0, 0, 0),
         variants=({}, {"margin": 0.7}, {"margin": -0.5}),
         traced=("margin",),
         differentiable=(0, 1),
@@ -164,10 +194,20 @@ RECORDS = (
             Extreme(([INF, -INF], [0.0, 0.0], [1.0, -1.0]), {}, [0, 0]),
         ),
     ),
-    Row(
+    Record(
         jaxloss.multi_margin_loss,
         draw_class_logits,
         per_example(multi_margin_oracle),
+        about=About(
+            "Classes, by a margin",
+            "scores (..., classes)",
+            "integer indices (...)",
+            shown="margin, p",
+            torch="MultiMarginLoss",
+        ),
+        inner=(1, 0),
+        class_axis=True,
+        fits=axis_fits,
         variants=(
             {},
             {"axis": 1, "weight": [0.5, 2.0, 0.0, 1.5]},
@@ -199,10 +239,17 @@ RECORDS = (
             Extreme(([[1.0, 0.0, 3.0]], [0]), {}, [1]),
         ),
     ),
-    Row(
+    Record(
         jaxloss.multilabel_margin_loss,
         draw_label_lists,
         per_example(multilabel_margin_oracle),
+        about=About(
+            "Many labels, by a margin",
+            "scores (..., classes)",
+            "integer lists of labels, padded with -1, of the same shape",
+            torch="MultiLabelMarginLoss",
+        ),
+        inner=(1, 1),
         garbage=((NAN, INF, -INF, 1e30), (99, -1, -(2**31))),
         torch=torch_multilabel_margin,
         refuses=(
@@ -224,10 +271,17 @@ RECORDS = (
             Extreme(([[1.0, 0.0, 0.0]], [[0, -1, -1]]), {}, [0]),
         ),
     ),
-    Row(
+    Record(
         jaxloss.multilabel_soft_margin_loss,
         draw_many_labels,
         per_example(lambda pred, target, weight=None: bce_oracle(pred, target, weight).mean(-1)),
+        about=About(
+            "Many labels, one loss an example",
+            "logits (..., classes), no sigmoid",
+            "floats in [0, 1] of the same shape",
+            torch="MultiLabelSoftMarginLoss",
+        ),
+        inner=(1, 1),
         variants=({}, {"weight": [0.5, 2.0, 0.0, 1.5, 1.0]}),
         traced=("weight",),
         differentiable=(0, 1),

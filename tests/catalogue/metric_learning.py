@@ -8,7 +8,7 @@ import numpy as np
 import jaxloss
 from tests.catalogue.common import FLOATS, option
 from tests.catalogue.domains import SIGNS, scaled, together
-from tests.catalogue.record import INF, NAN, Arrays, Bad, Extreme, Row, Stress, per_example
+from tests.catalogue.record import INF, NAN, About, Arrays, Bad, Extreme, Record, Stress, per_example
 
 
 def draw_triplets(rng: np.random.Generator, batch: tuple[int, ...], options: dict[str, Any]) -> Arrays:
@@ -63,10 +63,20 @@ def torch_cosine(nn, input1, input2, target, *, reduction, **options):
 TRIPLETS = together(scaled((3, 3), (-100, 110)))
 
 RECORDS = (
-    Row(
+    Record(
         jaxloss.triplet_margin_loss,
         draw_triplets,
         per_example(triplet_oracle),
+        about=About(
+            "Embeddings",
+            "anchor, positive, negative (..., features)",
+            "",
+            torch="TripletMarginLoss",
+            optax="triplet_margin_loss",
+        ),
+        arrays=("anchor", "positive", "negative"),
+        inner=(1, 1, 1),
+        admits_any_value=True,
         variants=(
             {},
             {"margin": 0.5, "p": 1.0, "swap": True},
@@ -97,10 +107,19 @@ RECORDS = (
             Extreme(([[0.0, 0.0]], [[1e-30, 0.0]], [[0.0, 0.0]]), {"eps": 0.0}, [1.0]),
         ),
     ),
-    Row(
+    Record(
         jaxloss.triplet_margin_with_distance_loss,
         draw_triplets,
         per_example(triplet_with_distance_oracle),
+        about=About(
+            "Embeddings, any distance",
+            "anchor, positive, negative (..., features)",
+            "",
+            torch="TripletMarginWithDistanceLoss",
+        ),
+        arrays=("anchor", "positive", "negative"),
+        inner=(1, 1, 1),
+        admits_any_value=True,
         variants=(
             {},
             {"distance_function": manhattan, "margin": 0.5},
@@ -128,10 +147,15 @@ RECORDS = (
             Extreme(([[0.0, 0.0]], [[1e30, 0.0]], [[0.0, 0.0]]), {}, [1e30]),
         ),
     ),
-    Row(
+    Record(
         jaxloss.cosine_embedding_loss,
         draw_pairs,
         per_example(cosine_oracle),
+        about=About(
+            "Embeddings, pairs", "two inputs (..., features)", "floats -1 or 1 (...)", torch="CosineEmbeddingLoss"
+        ),
+        arrays=("input1", "input2", "target"),
+        inner=(1, 1, 0),
         variants=({}, {"margin": 0.3}, {"margin": -0.5}),
         traced=("margin",),
         differentiable=(0, 1),

@@ -61,33 +61,71 @@ class Stress:
 
 
 @dataclass(frozen=True)
-class Row:
-    """One loss: how to draw it, what it must be, what it must refuse."""
+class About:
+    """What a loss is for, and where else it is: a line of the README's table, and no more than that table may say."""
+
+    task: str
+    # What the model puts out, and what the target must be.
+    outputs: str
+    target: str
+    # Options that the table names, and a word on what this loss is among its like.
+    shown: str = ""
+    note: str = ""
+    # Its names elsewhere: a module of torch.nn, a function of torchvision.ops or optax.losses, a class of keras.losses.
+    torch: str = ""
+    torchvision: str = ""
+    optax: str = ""
+    keras: str = ""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One loss: how to draw it, what it must be, what it must refuse, and what is particular to it as data."""
 
     loss: Callable[..., Any]
     # (rng, batch shape, options) -> valid arrays; the mask has the batch shape.
     draw: Callable[..., Arrays]
     # (*arrays, where, **options) -> unreduced losses and what the mean divides by, element by element.
     oracle: Callable[..., tuple[np.ndarray, np.ndarray]]
-    # The options with which everything is tested.
+    about: About = field(kw_only=True)
+    # The options with which everything is tested. The first is what the default suite takes.
     variants: tuple[dict[str, Any], ...] = ({},)
     # Options of the variants that may be traced, and differentiated.
     traced: tuple[str, ...] = ()
+    # Whether the options leave a batch of that shape its losses.
+    fits: Callable[[dict[str, Any], tuple[int, ...]], bool] = lambda options, batch: True
+    # Names of the arrays.
+    arrays: tuple[str, ...] = ("pred", "target")
+    # How many axes of each array belong to one loss: they come last, or stand at `axis` if that is a class axis. Where
+    # there are none, an array that is smaller than the batch is shared along the last axis.
+    inner: tuple[int, ...] = (0, 0)
+    class_axis: bool = False
     # Positions of the arrays that gradients flow to.
     differentiable: tuple[int, ...] = (0,)
+    # Positions of arrays that may be shared along any one axis.
+    broadcast: tuple[int, ...] = ()
+    # Positions of arrays without batch axes, which no mask hides and no mesh shards.
+    shared: tuple[int, ...] = ()
+    # Whether losses are of sets of elements, which the mask hides; and options with which a set lies in one shard.
+    sets: bool = False
+    in_a_shard: dict[str, Any] | None = None
     # What garbage may stand under a mask, an array each.
     garbage: tuple[tuple[float, ...], ...] = ((NAN, INF, -INF, 1e30), (NAN, INF, -INF, 1e30))
     # (torch.nn.functional, *tensors, reduction, **options), None where PyTorch lacks it.
     torch: Callable[..., Any] | None = None
     default_reduction: str = "mean"
-    # Positions of arrays without batch axes, which no mask hides and no mesh shards.
-    shared: tuple[int, ...] = ()
     # Whether "mean" does more than to average the unreduced losses by their weights.
     own_mean: Callable[[dict[str, Any]], bool] = lambda options: False
     # Whether the oracle takes `constant_at`: the arrays at which some factor stands still in the gradient.
     constant_factor: bool = False
+    # Whether each element of two arrays of one shape has a loss, so that nothing but these need be stored.
+    elementwise: bool = False
+    # Dtypes in which not even the losses are stored where they are summed.
+    unstored_sums: tuple[str, ...] = ()
     refuses: tuple[Bad, ...] = ()
     reports: tuple[Bad, ...] = ()
+    # Whether there is nothing to report, because any number is a valid one.
+    admits_any_value: bool = False
     extremes: tuple[Extreme, ...] = field(default=())
     stress: Stress = field(kw_only=True)
 

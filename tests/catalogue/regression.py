@@ -8,7 +8,7 @@ import numpy as np
 import jaxloss
 from tests.catalogue.common import FLOATS, option
 from tests.catalogue.domains import LARGEST, apart, numbers, together
-from tests.catalogue.record import INF, NAN, Arrays, Bad, Extreme, Row, Stress, per_example
+from tests.catalogue.record import INF, NAN, About, Arrays, Bad, Extreme, Record, Stress, per_example
 
 
 def draw_errors(rng: np.random.Generator, batch: tuple[int, ...], options: dict[str, Any]) -> Arrays:
@@ -34,6 +34,11 @@ def draw_quantiles(rng: np.random.Generator, batch: tuple[int, ...], options: di
     """An array of quantiles has as many as the last axis of the batch."""
     pred, target = draw_errors(rng, batch, options)
     return pred, target[..., 0] if np.ndim(options.get("quantile", 0)) else target
+
+
+def quantiles_fit(options: dict[str, Any], batch: tuple[int, ...]) -> bool:
+    quantile = np.shape(options.get("quantile", 0.5))
+    return batch[len(batch) - len(quantile) :] == quantile
 
 
 def quantile_oracle(pred, target, quantile=0.5):
@@ -75,28 +80,48 @@ def poisson_oracle(pred, target, log_input=True, full=False, eps=1e-8):
 PAIRS = together(numbers((2,)))
 
 RECORDS = (
-    Row(
+    Record(
         jaxloss.mse_loss,
         draw_errors,
         per_example(lambda pred, target: (pred - target) ** 2),
+        about=About(
+            "Regression",
+            "values",
+            "floats of the same shape",
+            torch="MSELoss",
+            optax="squared_error",
+            keras="MeanSquaredError",
+        ),
+        elementwise=True,
+        admits_any_value=True,
+        unstored_sums=("bfloat16",),
         differentiable=(0, 1),
         torch=lambda nn, *tensors, **options: nn.mse_loss(*tensors, **options),
         stress=Stress(PAIRS, (4, 4)),
         extremes=(Extreme(([1e18, 0.0], [0.0, 0.0]), {}, [1e36, 0.0]),),
     ),
-    Row(
+    Record(
         jaxloss.l1_loss,
         draw_errors,
         per_example(lambda pred, target: np.abs(pred - target)),
+        about=About(
+            "Regression, outliers", "values", "floats of the same shape", torch="L1Loss", keras="MeanAbsoluteError"
+        ),
+        elementwise=True,
+        admits_any_value=True,
+        unstored_sums=("bfloat16",),
         differentiable=(0, 1),
         torch=lambda nn, *tensors, **options: nn.l1_loss(*tensors, **options),
         stress=Stress(PAIRS, (4, 4)),
         extremes=(Extreme(([1e38, 0.0, -INF], [0.0, 0.0, 0.0]), {}, [1e38, 0.0, INF]),),
     ),
-    Row(
+    Record(
         jaxloss.smooth_l1_loss,
         draw_errors,
         per_example(smooth_l1_oracle),
+        about=About("Regression, outliers", "values", "floats of the same shape", shown="beta", torch="SmoothL1Loss"),
+        elementwise=True,
+        admits_any_value=True,
         variants=({}, {"beta": 0.3}, {"beta": 0.0}),
         traced=("beta",),
         differentiable=(0, 1),
@@ -109,10 +134,21 @@ RECORDS = (
             Extreme(([0.0, 2.0], [0.0, 0.0]), {"beta": 1e-39}, [0.0, 2.0]),
         ),
     ),
-    Row(
+    Record(
         jaxloss.huber_loss,
         draw_errors,
         per_example(huber_oracle),
+        about=About(
+            "Regression, outliers",
+            "values",
+            "floats of the same shape",
+            shown="delta",
+            torch="HuberLoss",
+            optax="huber_loss",
+            keras="Huber",
+        ),
+        elementwise=True,
+        admits_any_value=True,
         variants=({}, {"delta": 0.3}),
         traced=("delta",),
         differentiable=(0, 1),
@@ -121,10 +157,15 @@ RECORDS = (
         stress=Stress(PAIRS, (4, 4), ({}, {"delta": 0.3}, {"delta": 1e-30}, {"delta": 1e30})),
         extremes=(Extreme(([1e37, 0.0, -INF], [0.0, 0.0, 0.0]), {"delta": 2.0}, [2e37, 0.0, INF]),),
     ),
-    Row(
+    Record(
         jaxloss.log_cosh_loss,
         draw_errors,
         per_example(log_cosh_oracle),
+        about=About(
+            "Regression, outliers, smooth", "values", "floats of the same shape", optax="log_cosh", keras="LogCosh"
+        ),
+        elementwise=True,
+        admits_any_value=True,
         differentiable=(0, 1),
         stress=Stress(PAIRS, (4, 4)),
         extremes=(
@@ -132,10 +173,18 @@ RECORDS = (
             *(Extreme(([d], [0.0]), {}, [d**2 / 2 - d**4 / 12]) for d in (1e-1, 1e-2, 1e-4, 1e-8, 1e-15)),
         ),
     ),
-    Row(
+    Record(
         jaxloss.quantile_loss,
         draw_quantiles,
         per_example(quantile_oracle),
+        about=About(
+            "Regression, quantiles",
+            "values, or (..., quantiles)",
+            "floats of the same shape, or (...)",
+            shown="quantile",
+        ),
+        elementwise=True,
+        fits=quantiles_fit,
         variants=({}, {"quantile": 0.9}, {"quantile": [0.05, 0.5, 0.9, 0.99]}),
         traced=("quantile",),
         differentiable=(0, 1),
@@ -158,10 +207,19 @@ RECORDS = (
             Extreme(([[0.0, 0.0, 2.0]], [2.0]), {"quantile": [0.0, 1.0, 0.5]}, [[0.0, 2.0, 0.0]]),
         ),
     ),
-    Row(
+    Record(
         jaxloss.gaussian_nll_loss,
         draw_gaussians,
         per_example(gaussian_oracle),
+        about=About(
+            "Regression, with a variance",
+            "means, and variances `var`",
+            "floats of the same shape",
+            torch="GaussianNLLLoss",
+        ),
+        arrays=("pred", "target", "var"),
+        inner=(0, 0, 0),
+        broadcast=(2,),
         variants=({}, {"full": True}, {"eps": 0.5}),
         traced=("eps",),
         differentiable=(0, 1, 2),
@@ -186,10 +244,18 @@ RECORDS = (
             Extreme(([[1.0], [2.0]], [[0.0], [0.0]], 4.0), {}, [[math.log(2) + 1 / 8], [math.log(2) + 1 / 2]]),
         ),
     ),
-    Row(
+    Record(
         jaxloss.poisson_nll_loss,
         draw_counts,
         per_example(poisson_oracle),
+        about=About(
+            "Counts",
+            "log-rates, or rates with `log_input=False`",
+            "floats of the same shape",
+            torch="PoissonNLLLoss",
+            keras="Poisson",
+        ),
+        elementwise=True,
         variants=({}, {"full": True}, {"log_input": False, "eps": 1e-2}),
         traced=("eps",),
         differentiable=(0, 1),

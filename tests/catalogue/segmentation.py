@@ -7,7 +7,7 @@ import numpy as np
 import jaxloss
 from tests.catalogue.common import BINARY_REPORTS, FLOATS, option, sigmoid
 from tests.catalogue.domains import apart, numbers
-from tests.catalogue.record import INF, Arrays, Bad, Extreme, Row, Stress
+from tests.catalogue.record import INF, About, Arrays, Bad, Extreme, Record, Stress
 
 
 def draw_masks(rng: np.random.Generator, batch: tuple[int, ...], options: dict[str, Any]) -> Arrays:
@@ -25,10 +25,20 @@ def dice_oracle(pred, target, where: Any = True, from_logits=True, axis: Any = N
 
 
 RECORDS = (
-    Row(
+    Record(
         jaxloss.dice_loss,
         draw_masks,
         dice_oracle,
+        about=About(
+            "Segmentation",
+            "logits, no sigmoid (or `from_logits=False`)",
+            "floats in [0, 1] of the same shape",
+            optax="binary_dice_loss",
+            keras="Dice",
+        ),
+        sets=True,
+        fits=lambda options, batch: len(batch) >= np.size(options.get("axis", [])),
+        in_a_shard={"axis": -1},
         variants=(
             {},
             {"axis": -1, "smooth": 1.0},

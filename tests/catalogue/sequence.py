@@ -9,7 +9,7 @@ import numpy as np
 import jaxloss
 from tests.catalogue.common import FLOATS, LABELS, PROBABILITIES, SUMMABLE, log_softmax, option
 from tests.catalogue.domains import apart, integers, numbers
-from tests.catalogue.record import INF, NAN, Arrays, Bad, Extreme, Row, Stress, per_example
+from tests.catalogue.record import INF, NAN, About, Arrays, Bad, Extreme, Record, Stress, per_example
 
 FRAMES, SYMBOLS, LABELS_LONG = 4, 4, 2
 ALIGNMENTS = np.array(list(itertools.product(range(SYMBOLS), repeat=FRAMES)))
@@ -40,10 +40,19 @@ def torch_ctc(nn, pred, target, **options):
 
 
 RECORDS = (
-    Row(
+    Record(
         jaxloss.ctc_loss,
         draw_sequences,
         per_example(ctc_oracle),
+        about=About(
+            "Sequences without alignment",
+            "logits (..., time, classes)",
+            "integer labels (..., labels), padded, and lengths",
+            torch="CTCLoss",
+            optax="ctc_loss",
+            keras="CTC",
+        ),
+        inner=(2, 1),
         variants=({}, {"blank": 2, "zero_infinity": True}),
         garbage=((NAN, INF, -INF, 1e30), (-1, 99, 0, 2)),
         torch=torch_ctc,

@@ -21,7 +21,7 @@ SHARDABLE = [
     for case in CASES
     if case.options.get("axis") != 0 and not any(np.ndim(value) == 2 for value in case.options.values())
 ]
-every_row = pytest.mark.parametrize("case", FIRST, ids=[case.row.name for case in FIRST])
+every_row = pytest.mark.parametrize("case", FIRST, ids=[case.record.name for case in FIRST])
 
 
 def make_mesh(axis_type):
@@ -42,7 +42,7 @@ def unequal(case):
 
 
 def specs(case):
-    return [P() if position in case.row.shared else P("data") for position in range(len(case.arguments()))]
+    return [P() if position in case.record.shared else P("data") for position in range(len(case.arguments()))]
 
 
 @pytest.mark.parametrize("case", SHARDABLE, ids=[case.name for case in SHARDABLE])
@@ -64,13 +64,13 @@ def test_jit_on_sharded_arrays_equals_one_device(case, axis_type):
 @every_row
 @pytest.mark.parametrize("check_vma", [True, False])
 def test_a_masked_mean_inside_shard_map_equals_one_device(case, mesh, check_vma):
-    if case.row.name == "dice_loss":
+    if case.record.name == "dice_loss":
         case = case._replace(options={"axis": -1})  # One set a row: a set must lie on one device.
     with jax.enable_x64(True):
         where = unequal(case)
         arrays = as_arrays(case.draw(batch=BATCH), "float64")
         expected_values, expected_gradients = values_and_gradients(case, None, arrays, where)
-        names = {"mean", "sum", case.row.default_reduction}
+        names = {"mean", "sum", case.record.default_reduction}
 
         def local(where, *arrays):
             on_axis = {name: functools.partial(getattr(jaxloss.reductions, name), axis_name="data") for name in names}
@@ -82,9 +82,9 @@ def test_a_masked_mean_inside_shard_map_equals_one_device(case, mesh, check_vma)
 
         def loss(*arrays):
             values = on_mesh(where, *arrays)
-            return values[case.row.default_reduction], values
+            return values[case.record.default_reduction], values
 
-        step = jax.value_and_grad(loss, case.row.differentiable, has_aux=True)
+        step = jax.value_and_grad(loss, case.record.differentiable, has_aux=True)
         (_, values), gradients = jax.jit(step)(*arrays)
         for name in names:
             assert_close(values[name], expected_values[name], 1e-12)

@@ -46,7 +46,7 @@ def compiled(index: int) -> Any:
     case = CASES[index]
 
     def one(*arrays: Any) -> Any:
-        gradient = jax.grad(lambda *arrays: case.loss()(*arrays, reduction="sum"), case.row.differentiable)
+        gradient = jax.grad(lambda *arrays: case.loss()(*arrays, reduction="sum"), case.record.differentiable)
         return case.loss()(*arrays, reduction="none"), gradient(*arrays)
 
     return jax.jit(jax.vmap(one), compiler_options=OPTIMISED)
@@ -55,12 +55,12 @@ def compiled(index: int) -> Any:
 def truth(case: Case, arrays: list[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
     """The loss of one example and its one-sided derivatives, exact."""
     numbers = [exact(array[None]) if array.dtype.kind in "fO" else array[None] for array in arrays]
-    extra = {"constant_at": numbers} if case.row.constant_factor or case.row.stress.clamped else {}
+    extra = {"constant_at": numbers} if case.record.constant_factor or case.record.stress.clamped else {}
 
     def loss(*moved: np.ndarray) -> np.ndarray:
-        return case.row.oracle(*moved, where=True, **case.options, **extra)[0]
+        return case.record.oracle(*moved, where=True, **case.options, **extra)[0]
 
-    return loss(*numbers), [one_sided_derivatives(loss, numbers, position) for position in case.row.differentiable]
+    return loss(*numbers), [one_sided_derivatives(loss, numbers, position) for position in case.record.differentiable]
 
 
 def nudged(case: Case, arrays: list[np.ndarray], seed: int) -> list[np.ndarray]:
@@ -69,9 +69,9 @@ def nudged(case: Case, arrays: list[np.ndarray], seed: int) -> list[np.ndarray]:
     On a CPU XLA takes what is less than that number for zero: inputs, and differences of them.
     """
     rng, direction = np.random.default_rng(seed // 2), (-1) ** seed
-    unit, ulp, tiny = case.row.stress.unit, EXACT.mpf(2) ** -23, EXACT.mpf(float(FLOAT32.tiny))
+    unit, ulp, tiny = case.record.stress.unit, EXACT.mpf(2) ** -23, EXACT.mpf(float(FLOAT32.tiny))
     floats = [array for array in arrays if array.dtype.kind == "f"]
-    defaults = {p.name: p.default for p in inspect.signature(case.row.loss).parameters.values()}
+    defaults = {p.name: p.default for p in inspect.signature(case.record.loss).parameters.values()}
     options = [option for option in (defaults | case.options).values() if isinstance(option, float) and option < np.inf]
     largest = max(*options, 0.0, *(float(abs(array).max()) for array in floats))
 
@@ -79,7 +79,7 @@ def nudged(case: Case, arrays: list[np.ndarray], seed: int) -> list[np.ndarray]:
         ulps, tinies = direction * rng.choice([-1, 1], size=(2, *np.shape(array)))
         relative = exact(array) * (1 + ulps * (0 if unit == "result" else ulp)) + np.sign(array) * tinies * tiny
         moved = np.where(abs(array) < FLOAT32.tiny, np.sign(array) * tiny * (tinies > 0), relative)
-        if position not in case.row.differentiable:
+        if position not in case.record.differentiable:
             return np.where(np.isin(array, [-1, 0, 1]), array, moved)
         return exact(array) + ulps * max(ulp * largest, tiny) if unit == "norm" else moved
 
@@ -101,7 +101,7 @@ def errors(case: Case, arrays: list[np.ndarray], value: np.ndarray, gradients: l
         functools.reduce(np.maximum, [abs(sum(others[i]) / 2 - slope) for _, others in near], 0 * abs(slope))
         for i, slope in enumerate(slopes)
     ]
-    if case.row.stress.unit in ("row", "norm"):
+    if case.record.stress.unit in ("row", "norm"):
         ulp_of_largest = max(abs(slope).max() for slope in slopes) * 2**-24
         slacks = [max(ulp_of_largest, *(slack.max() for slack in slacks))] * len(slopes)
     kinks = [abs(right - left) / 2 for left, right in sides]
@@ -113,7 +113,7 @@ def errors(case: Case, arrays: list[np.ndarray], value: np.ndarray, gradients: l
 def largest_errors(index: int, examples: list[tuple[np.ndarray, ...]]) -> np.ndarray:
     """Of a batch of examples."""
     case = CASES[index]
-    stress = case.row.stress
+    stress = case.record.stress
     columns = [np.stack(column) for column in zip(*examples, strict=True)]
     values, gradients = jax.tree.map(np.asarray, compiled(index)(*columns))
     worst = np.zeros(2)
@@ -145,7 +145,7 @@ def main() -> None:
         if all(word not in case.name for word in sys.argv[1:] or [""]):
             continue
         found = np.zeros(2)
-        stress = case.row.stress
+        stress = case.record.stress
 
         @hypothesis.settings(deadline=None, derandomize=True, max_examples=15, phases=[hypothesis.Phase.generate])
         @hypothesis.given(st.lists(stress.domain(case.options), min_size=stress.examples, max_size=stress.examples))
