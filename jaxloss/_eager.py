@@ -13,7 +13,8 @@ import numpy as np
 from jax import Array
 from jax.core import Tracer
 
-from jaxloss._contracts import Demands, Number, asserting, python_number, saturated
+from jaxloss._contracts.arrays import asserting, python_number, saturated
+from jaxloss._contracts.options import Demands, Number
 from jaxloss.reductions import NAMED
 
 P = ParamSpec("P")
@@ -24,10 +25,10 @@ def compiled_when_eager(loss: Callable[P, R]) -> Callable[P, R]:
     """A call on concrete arrays, under `jax.grad` too, is compiled as a whole; in `jit` and `vmap` it is left as it is.
 
     Arguments of the program are arrays, what JAX makes arrays of, and Python numbers for options that may be traced,
-    which are those annotated with `float`: a number that is new at each call compiles nothing. Of these numbers 0, 1, 2
-    and what is not finite are part of the program, as they may stand for another formula (the norm of degree 2, no
+    which are those whose annotation admits a `float`: a number that is new at each call compiles nothing. Of these 0,
+    1, 2 and what is not finite are part of the program, as they may stand for another formula (the norm of degree 2, no
     smoothing). So is what the other options say, and a reduction by name, as a function of `jaxloss.reductions` or as a
-    partial of one.
+    partial of one. What the contract demands of a number comes back with the result and is checked at each call.
 
     What may be new at each call and cannot be an argument, such as a lambda, would be compiled at each call: these
     calls run operation by operation.
@@ -41,7 +42,7 @@ def compiled_when_eager(loss: Callable[P, R]) -> Callable[P, R]:
     @functools.lru_cache(maxsize=128, typed=True)
     def program(asserting: bool, **static: Any) -> Callable[..., tuple[R, Demands]]:
         # What was compiled while chex did not assert must not answer when it does.
-        def compiled(arrays: dict[str, Any], numbers: dict[str, float]) -> tuple[R, Demands]:
+        def compiled(arrays: dict[str, Any], numbers: dict[str, Any]) -> tuple[R, Demands]:
             demands = Demands()
             known = {name: Number(value, demands, name) for name, value in numbers.items()}
             return typing.cast(Any, loss)(**arrays, **known, **static), demands
@@ -121,7 +122,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, float | np.floating) or (type(value) is int and -(2**31) <= value < 2**31)
 
 
-def _is_special(value: float) -> bool:
+def _is_special(value: int | float) -> bool:
     return value in (0, 1, 2) or not math.isfinite(value)
 
 

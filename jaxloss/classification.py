@@ -1,64 +1,52 @@
 """Classification: class indices, class probabilities and binary targets against logits."""
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Integer, Real
 
-from jaxloss._contracts import Contract, near_unit_interval, single_precision
+from jaxloss._call import BINARY, INDICES, ONE_HOT, Call
+from jaxloss._contracts.arrays import single_precision
+from jaxloss._contracts.values import SUM_TOLERANCE, near_unit_interval
 from jaxloss._eager import compiled_when_eager
-from jaxloss._numerics import (
+from jaxloss._numerics.cross_entropy import all_zero, along, label_losses
+from jaxloss._numerics.derivatives import with_derivatives
+from jaxloss._numerics.labels import take_label, take_per_class
+from jaxloss._numerics.logistic import (
+    bce_derivative,
+    bce_linear_part,
     bce_of_logits,
-    bce_slope,
-    entry,
-    expand,
-    fill_hidden,
-    in_one_piece,
-    is_class,
-    log_softmax,
-    logit_margin,
-    miss,
-    nan_unless,
-    negative_log_softmax,
-    odds,
-    penalty,
-    power,
-    quotient,
-    soft_cross_entropy,
+    exp_neg_abs,
+    less_likely_target,
+    one_minus_p_t,
     softplus,
-    take_class,
-    weigh,
     weighted_bce_of_logits,
-    with_slopes,
-    wrong_side,
 )
+from jaxloss._numerics.safe import expand_mask, fill_masked, nan_unless, power_with_log, safe_multiply, stable_divide
+from jaxloss._numerics.softmax import logit_margin, soft_cross_entropy
+from jaxloss._numerics.xla import fuse_whole
 from jaxloss._typing import ArrayLike
-from jaxloss.reductions import Reduction, reduce_weighted, resolve
+from jaxloss.reductions import Reduction
 
-INDICES = "For class probabilities or one-hot targets use soft_target_cross_entropy."
-_ONE_HOT = "Turn one-hot targets into indices: target.argmax(axis)."
 _PROBABILITIES = "For integer class indices use cross_entropy."
 _LOGITS = "For logits use binary_cross_entropy_with_logits."
 _LOG_PROBABILITIES = "For logits use cross_entropy; for probabilities take the logarithm."
-_BINARY = (
-    "Binary targets are floats of the shape of the logits: target.astype(jnp.float32); for classes, cross_entropy."
-)
 
 
 @compiled_when_eager
 def cross_entropy(
-    pred: Float[ArrayLike, "*batch classes"],
-    target: Int[ArrayLike, "*batch"],
+    pred: Float[ArrayLike, "*shape"],
+    target: Integer[ArrayLike, "*batch"],
     *,
     axis: int = -1,
-    weight: Float[ArrayLike, " classes"] | None = None,
-    ignore_index: Int[ArrayLike, ""] | int | None = None,
-    label_smoothing: Float[ArrayLike, ""] | float = 0.0,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    weight: Real[ArrayLike, " classes"] | None = None,
+    ignore_index: Integer[ArrayLike, ""] | None = None,
+    label_smoothing: Real[ArrayLike, ""] = 0.0,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
     r"""Softmax and negative log-likelihood of the true class y, with weights w and smoothing e:
@@ -77,9 +65,11 @@ def cross_entropy(
             negative ones too, gives NaN in value and gradient.
         axis: the class axis of `pred`; -1 is JAX's layout, 1 is PyTorch's.
         weight: one number at least 0 for each class; 0 rescales and does not hide (0 times NaN is NaN).
-        ignore_index: a class index that counts for nothing; None for no such index (PyTorch's default is -100).
+        ignore_index: a class index whose rows are ignored; None for no such index (PyTorch's default is -100).
         label_smoothing: in [0, 1], the part of the target that is spread evenly over the classes. May be traced.
-        where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
         reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
 
     Returns:
@@ -100,21 +90,25 @@ def cross_entropy(
     >>> print(cross_entropy(logits, jnp.array([0, 1]), reduction="none").round(4))
     [0.3421 0.3168]
     """
-    contract = Contract("cross_entropy")
-    resolve(contract.function, reduction)
-    pred, target, axis, keep = _class_logits(contract, pred, target, axis, ignore_index, where, INDICES)
-    return index_cross_entropy(contract, pred, target, axis, weight, label_smoothing, keep, reduction)
+    call = Call("cross_entropy", sample_weight, where, reduction)
+    pred, target, axis = call.labelled(INDICES, axis, ignore_index, pred=pred, target=target)
+    smoothing = call.fraction(pred.dtype, label_smoothing=label_smoothing)
+    if weight is not None:
+        weight = call.one_per_class(pred.shape[axis], pred.dtype, weight=weight)
+    losses = label_losses(pred, target, axis, weight, smoothing)
+    return call.reduce_labels(losses, target, weight, holds_weights=not all_zero(smoothing))
 
 
 @compiled_when_eager
 def nll_loss(
-    pred: Float[ArrayLike, "*batch classes"],
-    target: Int[ArrayLike, "*batch"],
+    pred: Float[ArrayLike, "*shape"],
+    target: Integer[ArrayLike, "*batch"],
     *,
     axis: int = -1,
-    weight: Float[ArrayLike, " classes"] | None = None,
-    ignore_index: Int[ArrayLike, ""] | int | None = None,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    weight: Real[ArrayLike, " classes"] | None = None,
+    ignore_index: Integer[ArrayLike, ""] | None = None,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
     r"""Negative log-likelihood of the true class y, with weights w:
@@ -130,8 +124,10 @@ def nll_loss(
             negative ones too, gives NaN in value and gradient.
         axis: the class axis of `pred`; -1 is JAX's layout, 1 is PyTorch's.
         weight: one number at least 0 for each class; 0 rescales and does not hide (0 times NaN is NaN).
-        ignore_index: a class index that counts for nothing; None for no such index (PyTorch's default is -100).
-        where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
+        ignore_index: a class index whose rows are ignored; None for no such index (PyTorch's default is -100).
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
         reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
 
     Returns:
@@ -151,27 +147,25 @@ def nll_loss(
     >>> print(nll_loss(log_p, jnp.array([1, 1]), reduction="none").round(4))
     [1.3863 0.    ]
     """
-    contract = Contract("nll_loss")
-    reduce = resolve(contract.function, reduction)
-    pred, target, axis, keep = class_scores(contract, pred, target, axis, ignore_index, where, _ONE_HOT)
-    contract.check_log_probabilities(_LOG_PROBABILITIES, pred=pred)
-
-    values = 0.0 - entry(pred, target, axis)  # 0, not -0
-    if weight is None:
-        return reduce(values, keep)
-    weight = contract.one_per_class(pred.shape[axis], pred.dtype, weight=weight)
-    return reduce(values, _label_weights(weight, target, values, keep))
+    call = Call("nll_loss", sample_weight, where, reduction)
+    pred, target, axis = call.labelled(ONE_HOT, axis, ignore_index, pred=pred, target=target, are_logits=False)
+    call.check_log_probabilities(_LOG_PROBABILITIES, pred=pred)
+    if weight is not None:
+        weight = call.one_per_class(pred.shape[axis], pred.dtype, weight=weight)
+    losses = 0.0 - take_label(pred, target, axis)  # 0, not -0
+    return call.reduce_labels(losses, target, weight)
 
 
 @compiled_when_eager
 def soft_target_cross_entropy(
-    pred: Float[ArrayLike, "*batch classes"],
-    target: Float[ArrayLike, "*batch classes"],
+    pred: Float[ArrayLike, "*shape"],
+    target: Float[ArrayLike, "*shape"],
     *,
     axis: int = -1,
-    weight: Float[ArrayLike, " classes"] | None = None,
-    label_smoothing: Float[ArrayLike, ""] | float = 0.0,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    weight: Real[ArrayLike, " classes"] | None = None,
+    label_smoothing: Real[ArrayLike, ""] = 0.0,
+    sample_weight: Real[ArrayLike, "..."] | None = None,
+    where: Bool[ArrayLike, "..."] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
     r"""Cross-entropy against class probabilities q, with weights w and smoothing e:
@@ -188,7 +182,9 @@ def soft_target_cross_entropy(
         axis: the class axis; -1 is JAX's layout, 1 is PyTorch's.
         weight: one number at least 0 for each class; 0 rescales and does not hide (0 times NaN is NaN).
         label_smoothing: in [0, 1], the part of the target that is spread evenly over the classes. May be traced.
-        where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
         reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
 
     Returns:
@@ -208,23 +204,22 @@ def soft_target_cross_entropy(
     >>> print(f"{soft_target_cross_entropy(logits, jnp.array([[0.5, 0.5, 0.0]])):.4f}")
     0.8133
     """
-    contract = Contract("soft_target_cross_entropy")
-    reduce = resolve(contract.function, reduction)
-    pred, target = contract.classes(axis, _PROBABILITIES, pred=pred, target=target)
-    axis = contract.axis(axis, pred.ndim)
-    keep = contract.mask(pred.shape[:axis] + pred.shape[axis + 1 :], where=where)
-    (pred,) = fill_hidden(expand(axis, keep), 0.0, pred)
-    (target,) = fill_hidden(expand(axis, keep), 1 / pred.shape[axis], target)
-    target = contract.distributions(target, axis)
-    contract.check_not_softmax(pred, axis, keep)
-    smoothing = contract.fraction(pred.dtype, label_smoothing=label_smoothing)
+    call = Call("soft_target_cross_entropy", sample_weight, where, reduction)
+    pred, target = call.classes(axis, _PROBABILITIES, pred=pred, target=target)
+    axis = call.axis(axis, pred.ndim)
+    call.hide(pred.shape[:axis] + pred.shape[axis + 1 :], pred.dtype)
+    (pred,) = fill_masked(expand_mask(axis, call.keep), 0.0, pred)
+    (target,) = fill_masked(expand_mask(axis, call.keep), 1 / pred.shape[axis], target)
+    target = _distributions(call, target, axis)
+    call.check_not_softmax(pred, axis, call.keep)
+    smoothing = call.fraction(pred.dtype, label_smoothing=label_smoothing)
 
     if not all_zero(smoothing):
         target = (1 - smoothing) * target + smoothing / pred.shape[axis]
     if weight is not None:
-        weight = contract.one_per_class(pred.shape[axis], pred.dtype, weight=weight)
-        target = target * _along(axis, weight, pred.ndim)
-    return reduce(soft_cross_entropy(pred, target, axis), keep)
+        weight = call.one_per_class(pred.shape[axis], pred.dtype, weight=weight)
+        target = target * along(axis, weight, pred.ndim)
+    return call.reduce(soft_cross_entropy(pred, target, axis))
 
 
 @compiled_when_eager
@@ -232,8 +227,9 @@ def binary_cross_entropy(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "*batch"],
     *,
-    weight: Float[ArrayLike, "*#batch"] | float | None = None,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    weight: Real[ArrayLike, "*#batch"] | None = None,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
     r"""Binary cross-entropy of probabilities p, element by element, with weights w:
@@ -242,7 +238,7 @@ def binary_cross_entropy(
 
     For a model that ends in a sigmoid and cannot be changed. Where logits can be had, use
     `binary_cross_entropy_with_logits`: a float32 sigmoid is exactly 1 from a logit of 17 on, and what it rounds away no
-    loss can bring back. As in PyTorch, a logarithm is never below -100 and the slope `(p - y) / (p (1 - p))` never
+    loss can bring back. As in PyTorch, a logarithm is never below -100 and the derivative `(p - y) / (p (1 - p))` never
     divides by less than 1e-12, so both stay finite at probabilities of 0 and 1.
 
     Args:
@@ -252,7 +248,9 @@ def binary_cross_entropy(
             give NaN, as in every loss of binary targets.
         weight: rescales the loss of each element, at least 0; broadcasts to `pred`. The mean still divides by the
             number of elements, as PyTorch's does.
-        where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
         reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
 
     Returns:
@@ -270,17 +268,14 @@ def binary_cross_entropy(
     >>> print(binary_cross_entropy(jnp.array([0.75, 0.5, 0.0]), jnp.array([1.0, 0.0, 1.0]), reduction="none").round(4))
     [  0.2877   0.6931 100.    ]
     """
-    contract = Contract("binary_cross_entropy")
-    reduce = resolve(contract.function, reduction)
-    pred, target = contract.floats_as_given(_BINARY, pred=pred, target=target)
-    where = contract.mask(pred.shape, where=where)
-    pred, target = fill_hidden(where, 0.5, pred, target)
-    contract.probabilities(_LOGITS, pred=pred)  # The formula finds the NaN itself, beside the ends.
-    target = contract.probabilities(target=target)
+    call = Call("binary_cross_entropy", sample_weight, where, reduction)
+    pred, target = call.elementwise_as_given(BINARY, fill=0.5, pred=pred, target=target)
+    call.probabilities(_LOGITS, pred=pred)  # The formula finds the NaN itself, beside the ends.
+    target = call.probabilities(target=target)
     values = _cross_entropy_of_probabilities(pred, target)
     if weight is not None:
-        values = weigh(_factor(contract, values, where, weight=weight), values)
-    return reduce(in_one_piece(values), where)
+        values = safe_multiply(call.visible_factor(values, weight=weight), values)
+    return call.reduce(fuse_whole(values))
 
 
 @compiled_when_eager
@@ -288,9 +283,10 @@ def binary_cross_entropy_with_logits(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "*batch"],
     *,
-    weight: Float[ArrayLike, "*#batch"] | float | None = None,
-    pos_weight: Float[ArrayLike, "*#batch"] | float | None = None,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    weight: Real[ArrayLike, "*#batch"] | None = None,
+    pos_weight: Real[ArrayLike, "*#batch"] | None = None,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
     r"""Sigmoid and binary cross-entropy, element by element, with weights w and p:
@@ -308,7 +304,9 @@ def binary_cross_entropy_with_logits(
             number of elements, as PyTorch's does.
         pos_weight: rescales the positive part, at least 0; broadcasts to `pred`. Above 1 it buys recall, below 1
             precision.
-        where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
         reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
 
     Returns:
@@ -328,16 +326,15 @@ def binary_cross_entropy_with_logits(
     >>> print(f"{binary_cross_entropy_with_logits(jnp.array([0.8, -0.5]), jnp.array([1.0, 0.0])):.4f}")
     0.4226
     """
-    contract = Contract("binary_cross_entropy_with_logits")
-    reduce = resolve(contract.function, reduction)
-    pred, target, where = binary_logits(contract, pred, target, where)
+    call = Call("binary_cross_entropy_with_logits", sample_weight, where, reduction)
+    pred, target = call.binary_logits(pred=pred, target=target)
     if pos_weight is None:
         values = bce_of_logits(pred, target)
     else:
-        values = weighted_bce_of_logits(pred, target, _factor(contract, pred, where, pos_weight=pos_weight))
+        values = weighted_bce_of_logits(pred, target, call.visible_factor(pred, pos_weight=pos_weight))
     if weight is not None:
-        values = weigh(_factor(contract, pred, where, weight=weight), values)
-    return reduce(in_one_piece(values), where)
+        values = safe_multiply(call.visible_factor(pred, weight=weight), values)
+    return call.reduce(fuse_whole(values))
 
 
 @compiled_when_eager
@@ -345,9 +342,10 @@ def focal_loss(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "*batch"],
     *,
-    alpha: Float[ArrayLike, "*#batch"] | float = 0.25,
-    gamma: Float[ArrayLike, ""] | float = 2.0,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    alpha: Real[ArrayLike, "*#batch"] = 0.25,
+    gamma: Real[ArrayLike, ""] = 2.0,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
     r"""Binary focal loss with one alpha for all elements, as in many short PyTorch implementations:
@@ -364,7 +362,9 @@ def focal_loss(
             flows to them.
         alpha: a factor at least 0; broadcasts to `pred`. May be traced.
         gamma: focusing exponent, at least 0; at 0 this is alpha times the binary cross-entropy. May be traced.
-        where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
         reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
 
     Returns:
@@ -383,13 +383,12 @@ def focal_loss(
     >>> print(f"{focal_loss(jnp.array([0.8, -0.5]), jnp.array([1.0, 0.0])):.4f}")
     0.0129
     """
-    contract = Contract("focal_loss")
-    reduce = resolve(contract.function, reduction)
-    pred, target, where = binary_logits(contract, pred, target, where)
+    call = Call("focal_loss", sample_weight, where, reduction)
+    pred, target = call.binary_logits(pred=pred, target=target)
     target = jax.lax.stop_gradient(target)
-    gamma = contract.nonnegative(pred.dtype, gamma=gamma)
-    alpha = _factor(contract, pred, where, alpha=alpha)
-    return reduce(in_one_piece(_focal_of_bce(pred, target, gamma, alpha, alpha)), where)
+    gamma = call.nonnegative(pred.dtype, gamma=gamma)
+    alpha = call.visible_factor(pred, alpha=alpha)
+    return call.reduce(fuse_whole(_focal_of_bce(pred, target, gamma, alpha, alpha)))
 
 
 @compiled_when_eager
@@ -397,9 +396,10 @@ def sigmoid_focal_loss(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "*batch"],
     *,
-    alpha: Float[ArrayLike, ""] | float | None = 0.25,
-    gamma: Float[ArrayLike, ""] | float = 2.0,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    alpha: Real[ArrayLike, ""] | None = 0.25,
+    gamma: Real[ArrayLike, ""] = 2.0,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
     r"""RetinaNet's focal loss: easy elements count little, and alpha balances positives against negatives.
@@ -415,7 +415,9 @@ def sigmoid_focal_loss(
             flows to them.
         alpha: weight of the positives in [0, 1]; None for no balance (torchvision's -1). May be traced.
         gamma: focusing exponent, at least 0. May be traced.
-        where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
         reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`. Detectors sum and
             divide by the number of positives.
 
@@ -435,28 +437,28 @@ def sigmoid_focal_loss(
     >>> print(sigmoid_focal_loss(jnp.array([0.8, -0.5]), jnp.array([1.0, 0.0]), reduction="none").round(4))
     [0.0089 0.0507]
     """
-    contract = Contract("sigmoid_focal_loss")
-    reduce = resolve(contract.function, reduction)
-    pred, target, where = binary_logits(contract, pred, target, where)
+    call = Call("sigmoid_focal_loss", sample_weight, where, reduction)
+    pred, target = call.binary_logits(pred=pred, target=target)
     target = jax.lax.stop_gradient(target)
-    gamma = contract.nonnegative(pred.dtype, gamma=gamma)
+    gamma = call.nonnegative(pred.dtype, gamma=gamma)
     positive = negative = 1.0
     if alpha is not None:
-        positive = contract.fraction(pred.dtype, alpha=alpha)
+        positive = call.fraction(pred.dtype, alpha=alpha)
         negative = 1 - positive
-    return reduce(in_one_piece(_focal_of_sigmoid(pred, target, gamma, positive, negative)), where)
+    return call.reduce(fuse_whole(_focal_of_sigmoid(pred, target, gamma, positive, negative)))
 
 
 @compiled_when_eager
 def softmax_focal_loss(
-    pred: Float[ArrayLike, "*batch classes"],
-    target: Int[ArrayLike, "*batch"],
+    pred: Float[ArrayLike, "*shape"],
+    target: Integer[ArrayLike, "*batch"],
     *,
     axis: int = -1,
-    alpha: Float[ArrayLike, ""] | Float[ArrayLike, " classes"] | float | None = None,
-    gamma: Float[ArrayLike, ""] | float = 2.0,
-    ignore_index: Int[ArrayLike, ""] | int | None = None,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    alpha: Real[ArrayLike, ""] | Real[ArrayLike, " classes"] | None = None,
+    gamma: Real[ArrayLike, ""] = 2.0,
+    ignore_index: Integer[ArrayLike, ""] | None = None,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
     r"""Focal loss over classes: the cross-entropy of the true class y, less where it is easy.
@@ -471,8 +473,10 @@ def softmax_focal_loss(
         axis: the class axis of `pred`; -1 is JAX's layout, 1 is PyTorch's.
         alpha: a factor at least 0, or one for each class; the mean does not divide by it. None for none. May be traced.
         gamma: focusing exponent, at least 0; at 0 this is `cross_entropy`. May be traced.
-        ignore_index: a class index that counts for nothing; None for no such index.
-        where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
+        ignore_index: a class index whose rows are ignored; None for no such index.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
         reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
 
     Returns:
@@ -492,167 +496,38 @@ def softmax_focal_loss(
     >>> print(softmax_focal_loss(logits, jnp.array([0, 1]), reduction="none").round(4))
     [0.0287 0.0234]
     """
-    contract = Contract("softmax_focal_loss")
-    reduce = resolve(contract.function, reduction)
-    pred, target, axis, keep = _class_logits(contract, pred, target, axis, ignore_index, where, _ONE_HOT)
-    gamma = contract.nonnegative(pred.dtype, gamma=gamma)
+    call = Call("softmax_focal_loss", sample_weight, where, reduction)
+    pred, target, axis = call.labelled(ONE_HOT, axis, ignore_index, pred=pred, target=target)
+    gamma = call.nonnegative(pred.dtype, gamma=gamma)
     values = _focal_of_margin(logit_margin(pred, target, axis), gamma)
     if alpha is not None:
-        alpha = contract.factor((pred.shape[axis],), pred.dtype, alpha=alpha)
-        values = weigh(take_class(alpha, target), values)
-    return reduce(values, keep)
+        alpha = call.factor((pred.shape[axis],), pred.dtype, alpha=alpha)
+        values = safe_multiply(take_per_class(alpha, target), values)
+    return call.reduce(values)
 
 
-def binary_logits(contract: Contract, pred: Any, target: Any, where: Any) -> tuple[Array, Array, Array | None]:
-    """What every loss on sigmoid logits does first; the mask is of elements."""
-    pred, target = contract.floats(_BINARY, pred=pred, target=target)
-    where = contract.mask(pred.shape, where=where)
-    pred, target = fill_hidden(where, 0.0, pred, target)
-    target = contract.probabilities(target=target)
-    contract.check_not_sigmoid(pred, where)
-    return pred, target, where
+def _distributions(call: Call, target: Array, axis: int) -> Array:
+    """Probabilities, which sum to 1; NaN where outside [0, 1]."""
+    valid = call.probabilities(target=target)
+    relative, absolute = call.rounding("target", target)
+    tolerance = SUM_TOLERANCE + relative + absolute * target.shape[axis]
+    holds = jnp.all(jnp.abs(target.sum(axis) - 1) <= tolerance)
+    call.check(holds, f"`target` must hold distributions that sum to 1 along axis {axis}.")
+    return valid
 
 
-def index_cross_entropy(
-    contract: Contract,
-    pred: Array,
-    target: Array,
-    axis: int,
-    weight: Any,
-    label_smoothing: Any,
-    keep: Array | None,
-    reduction: Reduction,
-) -> Array:
-    """The reduced cross-entropy of checked logits and indices."""
-    smoothing = contract.fraction(pred.dtype, label_smoothing=label_smoothing)
-    if weight is not None:
-        weight = contract.one_per_class(pred.shape[axis], pred.dtype, weight=weight)
-    losses = index_losses(pred, target, axis, weight, smoothing)
-    return reduce_index_losses(contract.function, reduction, losses, target, weight, smoothing, 0.0, keep)
-
-
-def index_losses(
-    pred: Array, target: Array, axis: int, weight: Array | None, smoothing: Array | float, z_loss: Array | float = 0.0
-) -> Array:
-    """Unreduced; the weight of the label is in it where something is added that does not count with that weight."""
-
-    def spread() -> Array:
-        losses = -log_softmax(pred, axis)
-        return (losses if weight is None else weigh(_along(axis, weight, pred.ndim), losses)).mean(axis)
-
-    log_total = functools.partial(jax.nn.logsumexp, pred, axis)
-    losses = negative_log_softmax(pred, target, axis)
-    return _add_options(losses, spread, log_total, target, weight, smoothing, z_loss)
-
-
-def index_losses_of_sums(
-    sums: tuple[Array, Array, Array],
-    target: Array,
-    classes: int,
-    weight: Array | None,
-    smoothing: Array | float,
-    z_loss: Array | float,
-) -> Array:
-    """The same, from the logit of the label, log sum exp of the others, and the weighted sum of all."""
-    own, log_others, weighted = sums
-    own = own * nan_unless(is_class(target, classes))
-    log_total = jnp.logaddexp(own, log_others)
-
-    def spread() -> Array:
-        return log_total * (1.0 if weight is None else weight.mean()) - weighted / classes
-
-    return _add_options(softplus(log_others - own), spread, lambda: log_total, target, weight, smoothing, z_loss)
-
-
-def _add_options(
-    losses: Array,
-    spread: Callable[[], Array],
-    log_total: Callable[[], Array],
-    target: Array,
-    weight: Array | None,
-    smoothing: Array | float,
-    z_loss: Array | float,
-) -> Array:
-    if weight is not None and not all_zero(smoothing, z_loss):
-        losses = weigh(take_class(weight, target), losses)
-    if not all_zero(smoothing):
-        # The smoothing counts with the weights of all classes, those of a label of weight 0 too.
-        losses = _smoothed(smoothing, losses, spread())
-    if not all_zero(z_loss):
-        losses = losses + z_loss * log_total() ** 2
-    return losses
-
-
-def reduce_index_losses(
-    function: str,
-    reduction: Reduction,
-    losses: Array,
-    target: Array,
-    weight: Array | None,
-    smoothing: Array | float,
-    z_loss: Array | float,
-    keep: Array | None,
-) -> Array:
-    """What `index_losses` returned, reduced with the weights of the labels."""
-    if weight is None:
-        return resolve(function, reduction)(losses, keep)
-    if all_zero(smoothing, z_loss):
-        return resolve(function, reduction)(losses, _label_weights(weight, target, losses, keep))
-    return reduce_weighted(function, reduction, losses, take_class(weight, target), keep)
-
-
-def _label_weights(weight: Array, target: Array, losses: Array, keep: Array | None) -> Array:
-    """The weights of the labels. That of a loss that is NaN is NaN: a reduction would hide the loss if it were 0."""
-    return fill_hidden(keep, 0.0, take_class(weight, target) * nan_unless(~jnp.isnan(losses)))[0]
-
-
-def _class_logits(
-    contract: Contract, pred: Any, target: Any, axis: int, ignore_index: Any, where: Any, hint: str
-) -> tuple[Array, Array, int, Array | None]:
-    """What every loss on class indices and logits does first."""
-    pred, target, axis, keep = class_scores(contract, pred, target, axis, ignore_index, where, hint)
-    contract.check_not_softmax(pred, axis, keep)
-    return pred, target, axis, keep
-
-
-def class_scores(
-    contract: Contract, pred: Any, target: Any, axis: int, ignore_index: Any, where: Any, hint: str
-) -> tuple[Array, Array, int, Array | None]:
-    """What every loss on class indices does first; what is ignored or masked becomes class 0 of equal classes."""
-    contract.not_swapped(pred=pred, target=target)
-    (pred,) = contract.classes(axis, pred=pred)
-    axis = contract.axis(axis, pred.ndim)
-    target = contract.class_indices(pred, axis, target, hint)
-    keep = ignored(contract, target, ignore_index, where)
-    (target,) = fill_hidden(keep, 0, target)
-    (pred,) = fill_hidden(expand(axis, keep), 0.0, pred)
-    contract.check_labels(target, pred.shape[axis])
-    return pred, target, axis, keep
-
-
-def ignored(contract: Contract, target: Array, ignore_index: Any, where: Any) -> Array | None:
-    """The mask, less the labels that `ignore_index` names."""
-    keep = contract.mask(target.shape, where=where)
-    if ignore_index is None:
-        return keep
-    index = contract.index(ignore_index=ignore_index)
-    wide = jnp.promote_types(target.dtype, index.dtype)
-    named = target.astype(wide) != index.astype(wide)
-    return named if keep is None else keep & named
-
-
-@with_slopes(lambda p: 1 / _bernoulli_variance(p))
+@with_derivatives(lambda p: 1 / _bernoulli_variance(p))
 def _bounded_logit(p: Array) -> Array:
     """log p - log(1 - p), both at least -100: its derivative is finite at 0 and 1."""
     return jnp.maximum(jnp.log(p), -100.0) - jnp.maximum(jnp.log1p(-p), -100.0)
 
 
-def _slope_of_probabilities(pred: Array, target: Array) -> Array:
+def _derivative_of_probabilities(pred: Array, target: Array) -> Array:
     p = near_unit_interval(pred)
     return (p - single_precision(target)) / _bernoulli_variance(p)
 
 
-@with_slopes(_slope_of_probabilities, lambda pred, target: -_bounded_logit(near_unit_interval(pred)))
+@with_derivatives(_derivative_of_probabilities, lambda pred, target: -_bounded_logit(near_unit_interval(pred)))
 def _cross_entropy_of_probabilities(pred: Array, target: Array) -> Array:
     p, y = near_unit_interval(pred), single_precision(target)
     return 0.0 - (y * jnp.maximum(jnp.log(p), -100.0) + (1 - y) * jnp.maximum(jnp.log1p(-p), -100.0))
@@ -663,105 +538,87 @@ def _bernoulli_variance(p: Array) -> Array:
     return jnp.maximum(p * (1 - p), 1e-12) * nan_unless((p >= 0) & (p <= 1))
 
 
-def _focal(miss: Callable[..., Array], unmodulated_slope: Callable[..., Array]) -> Callable[..., Array]:
+def _focal(one_minus_p_t: Callable[..., Array], unmodulated_derivative: Callable[..., Array]) -> Callable[..., Array]:
     """(y a + (1 - y) b) m^gamma bce, from m = 1 - p_t and from gamma bce m' / m + bce'."""
 
     def balance(target: Array, positive: Any, negative: Any) -> Array:
         return positive * target + negative * (1 - target)
 
-    def slope(pred: Array, target: Array, gamma: Array | float, *alpha: Array | float) -> Array:
-        return balance(target, *alpha) * modulation(pred, target, gamma) * unmodulated_slope(pred, target, gamma)
+    def derivative(pred: Array, target: Array, gamma: Array | float, *alpha: Array | float) -> Array:
+        modulated = modulation(pred, target, gamma) * unmodulated_derivative(pred, target, gamma)
+        return balance(target, *alpha) * modulated
 
-    def slope_of_gamma(pred: Array, target: Array, gamma: Array | float, *alpha: Array | float) -> Array:
-        return weigh(focal(pred, target, gamma, *alpha), log_miss(pred, target))
+    def derivative_to_gamma(pred: Array, target: Array, gamma: Array | float, *alpha: Array | float) -> Array:
+        return safe_multiply(focal(pred, target, gamma, *alpha), log_one_minus_p_t(pred, target))
 
-    @with_slopes(
-        slope,
+    @with_derivatives(
+        derivative,
         None,
-        slope_of_gamma,
-        lambda pred, target, gamma, *alpha: target * balanced(pred, target, gamma),
-        lambda pred, target, gamma, *alpha: (1 - target) * balanced(pred, target, gamma),
+        derivative_to_gamma,
+        lambda pred, target, gamma, *alpha: target * unbalanced(pred, target, gamma),
+        lambda pred, target, gamma, *alpha: (1 - target) * unbalanced(pred, target, gamma),
     )
     def focal(
         pred: Array, target: Array, gamma: Array | float, positive: Array | float, negative: Array | float
     ) -> Array:
-        return balance(target, positive, negative) * balanced(pred, target, gamma)
+        return balance(target, positive, negative) * unbalanced(pred, target, gamma)
 
-    def balanced(pred: Array, target: Array, gamma: Array | float) -> Array:
+    def unbalanced(pred: Array, target: Array, gamma: Array | float) -> Array:
         return modulation(pred, target, gamma) * bce_of_logits(pred, target)
 
     def modulation(pred: Array, target: Array, gamma: Array | float) -> Array:
-        return power(miss(pred, target), log_miss(pred, target), gamma)
+        return power_with_log(one_minus_p_t(pred, target), log_one_minus_p_t(pred, target), gamma)
 
-    def log_miss(pred: Array, target: Array) -> Array:
+    def log_one_minus_p_t(pred: Array, target: Array) -> Array:
         """Where a target is 0 or 1 it is known however small 1 - p_t is."""
-        hard, size = (target == 0) | (target == 1), miss(pred, target)
-        log_size = jnp.log(jnp.where(hard | (size == 0), 1.0, size))
-        return jnp.where(hard, -softplus(jnp.where(target == 1, pred, -pred)), log_size)
+        hard, soft_value = (target == 0) | (target == 1), one_minus_p_t(pred, target)
+        log_soft = jnp.log(jnp.where(hard | (soft_value == 0), 1.0, soft_value))
+        return jnp.where(hard, -softplus(jnp.where(target == 1, pred, -pred)), log_soft)
 
     return focal
 
 
-def _modulation_of_margin(margin: Array, gamma: ArrayLike) -> Array:
+def _modulation_of_margin(margin: Array, gamma: Array | float) -> Array:
     """(1 - p_y)^gamma"""
-    return power(jax.nn.sigmoid(-margin), -softplus(margin), gamma)
+    return power_with_log(jax.nn.sigmoid(-margin), -softplus(margin), gamma)
 
 
-@with_slopes(
+@with_derivatives(
     lambda margin, gamma: (
         -_modulation_of_margin(margin, gamma)
-        * (jax.nn.sigmoid(-margin) + gamma * weigh(jax.nn.sigmoid(margin), softplus(-margin)))
+        * (jax.nn.sigmoid(-margin) + gamma * safe_multiply(jax.nn.sigmoid(margin), softplus(-margin)))
     ),
-    lambda margin, gamma: -weigh(softplus(margin), _focal_of_margin(margin, gamma)),
+    lambda margin, gamma: -safe_multiply(softplus(margin), _focal_of_margin(margin, gamma)),
 )
-def _focal_of_margin(margin: Array, gamma: ArrayLike) -> Array:
-    """-(1 - p_y)^gamma log p_y, with finite slopes where the true class has a logit of -inf."""
+def _focal_of_margin(margin: Array, gamma: Array | float) -> Array:
+    """-(1 - p_y)^gamma log p_y, with finite derivatives where the true class has a logit of -inf."""
     return _modulation_of_margin(margin, gamma) * softplus(-margin)
 
 
-def _miss_of_bce(pred: Array, target: Array) -> Array:
+def _one_minus_exp_of_bce(pred: Array, target: Array) -> Array:
     """1 - exp(-bce)"""
-    less = odds(pred)
-    return (less - jnp.expm1(-penalty(pred, target))) / (1 + less)
+    small = exp_neg_abs(pred)
+    return (small - jnp.expm1(-bce_linear_part(pred, target))) / (1 + small)
 
 
-def _slope_of_bce(pred: Array, target: Array, gamma: Array | float) -> Array:
+def _derivative_of_bce(pred: Array, target: Array, gamma: Array | float) -> Array:
     """bce m' / m = bce bce' exp(-bce) / m, where bce / m is 1 below an ulp, and all is 0 beyond 80."""
-    less, fine = odds(pred), penalty(pred, target)
-    missed = less - jnp.expm1(-fine)
-    small = missed < float(jnp.finfo(pred.dtype).eps)
+    small, linear = exp_neg_abs(pred), bce_linear_part(pred, target)
+    numerator = small - jnp.expm1(-linear)
+    tiny = numerator < float(jnp.finfo(pred.dtype).eps)
     bce = jnp.minimum(bce_of_logits(pred, target), 80.0)
-    share = jnp.where(small, 1.0, quotient(bce * jnp.exp(-fine), jnp.where(small, 1.0, missed)))
-    return (share * gamma + 1) * bce_slope(pred, target)
+    ratio = jnp.where(tiny, 1.0, stable_divide(bce * jnp.exp(-linear), jnp.where(tiny, 1.0, numerator)))
+    return (ratio * gamma + 1) * bce_derivative(pred, target)
 
 
-def _slope_of_sigmoid(pred: Array, target: Array, gamma: Array | float) -> Array:
+def _derivative_of_sigmoid(pred: Array, target: Array, gamma: Array | float) -> Array:
     """m = y (1 - p) + (1 - y) p, so m' / m = (1 - 2 y) p (1 - p) / m, of which p or 1 - p cancels for y = 0 or 1."""
-    wrong, less = wrong_side(pred, target), odds(pred)
-    right = wrong == 0
-    share = jnp.where(right, 1.0, quotient(less, jnp.where(right, 1.0, wrong + (1 - wrong) * less)))
+    unlikely, small = less_likely_target(pred, target), exp_neg_abs(pred)
+    right = unlikely == 0
+    ratio = jnp.where(right, 1.0, stable_divide(small, jnp.where(right, 1.0, unlikely + (1 - unlikely) * small)))
     finite_bce = jnp.minimum(bce_of_logits(pred, target), float(jnp.finfo(pred.dtype).max))
-    return bce_slope(pred, target) + gamma * ((1 - 2 * target) * share / (1 + less) * finite_bce)
+    return bce_derivative(pred, target) + gamma * ((1 - 2 * target) * ratio / (1 + small) * finite_bce)
 
 
-_focal_of_bce = _focal(_miss_of_bce, _slope_of_bce)
-_focal_of_sigmoid = _focal(miss, _slope_of_sigmoid)
-
-
-def _factor(contract: Contract, pred: Array, where: Array | None, **options: Any) -> Array:
-    """An option that rescales each element, harmless where the mask hides it."""
-    return fill_hidden(where, 1.0, contract.factor(pred.shape, pred.dtype, **options))[0]
-
-
-def _smoothed(smoothing: Array | float, values: Array, spread: Array) -> Array:
-    """Neither part counts where its share is 0, be it infinite."""
-    return weigh(1 - jnp.asarray(smoothing, values.dtype), values) + weigh(smoothing, spread)
-
-
-def _along(axis: int, per_class: Array, ndim: int) -> Array:
-    return jnp.expand_dims(per_class, [other for other in range(ndim) if other != axis])
-
-
-def all_zero(*options: Any) -> bool:
-    """Python zeros, which are known while tracing and cost no pass."""
-    return all(isinstance(option, int | float) and option == 0 for option in options)
+_focal_of_bce = _focal(_one_minus_exp_of_bce, _derivative_of_bce)
+_focal_of_sigmoid = _focal(one_minus_p_t, _derivative_of_sigmoid)

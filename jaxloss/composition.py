@@ -5,7 +5,7 @@ import operator
 from collections.abc import Mapping
 
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Float, Real
 
 from jaxloss._contracts import Contract
 from jaxloss._typing import ArrayLike
@@ -13,7 +13,7 @@ from jaxloss._typing import ArrayLike
 
 def weighted_sum(
     losses: Mapping[str, Float[ArrayLike, "*batch"]],
-    weights: Mapping[str, Float[ArrayLike, ""] | float] | None = None,
+    weights: Mapping[str, Real[ArrayLike, ""]] | None = None,
 ) -> tuple[Float[Array, "*batch"], dict[str, Array]]:
     r"""The weighted sum of named losses, and the losses themselves, unweighted, to be logged:
 

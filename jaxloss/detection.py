@@ -6,13 +6,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Real
 
-from jaxloss._contracts import Contract
+from jaxloss._call import Call
 from jaxloss._eager import compiled_when_eager
-from jaxloss._numerics import divide, expand, fill_hidden, in_one_piece
+from jaxloss._numerics.safe import safe_divide
+from jaxloss._numerics.xla import fuse_whole
 from jaxloss._typing import ArrayLike
-from jaxloss.reductions import Reduction, resolve
+from jaxloss.reductions import Reduction
 
 
 @compiled_when_eager
@@ -20,8 +21,9 @@ def box_iou_loss(
     pred: Float[ArrayLike, "*batch 4"],
     target: Float[ArrayLike, "*batch 4"],
     *,
-    eps: Float[ArrayLike, ""] | float = 1e-7,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    eps: Real[ArrayLike, ""] = 1e-7,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
     r"""One less the intersection over union of each pair of boxes:
@@ -34,7 +36,9 @@ def box_iou_loss(
         pred: boxes (x1, y1, x2, y2) with x1 <= x2 and y1 <= y2 on the last axis, floating.
         target: boxes, floating, of exactly the shape of `pred`.
         eps: added to each denominator, at least 0, in the unit of an area; 0 / 0 counts as 0. May be traced.
-        where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
         reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
 
     Returns:
@@ -42,7 +46,7 @@ def box_iou_loss(
         inputs.
 
     Raises:
-        AssertionError: a shape or dtype breaks the contract.
+        AssertionError: a shape or dtype breaks the call.
         ValueError: a Python number `eps` below 0, or an unknown `reduction`.
         JaxRuntimeError: under `chex.chexify`, boxes with x1 > x2 or y1 > y2.
 
@@ -54,10 +58,9 @@ def box_iou_loss(
     >>> print(f"{box_iou_loss(pred, target):.4f}")
     0.1777
     """
-    contract = Contract("box_iou_loss")
-    reduce = resolve(contract.function, reduction)
-    boxes, truth, eps, where = _boxes(contract, pred, target, eps, where)
-    return reduce(in_one_piece(1 - _overlap(boxes, truth, eps).iou), where)
+    call = Call("box_iou_loss", sample_weight, where, reduction)
+    boxes, truth, eps = _boxes(call, pred, target, eps)
+    return call.reduce(fuse_whole(1 - _overlap(boxes, truth, eps).iou))
 
 
 @compiled_when_eager
@@ -65,8 +68,9 @@ def generalized_box_iou_loss(
     pred: Float[ArrayLike, "*batch 4"],
     target: Float[ArrayLike, "*batch 4"],
     *,
-    eps: Float[ArrayLike, ""] | float = 1e-7,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    eps: Real[ArrayLike, ""] = 1e-7,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
     r"""GIoU: the IoU loss and the part of the enclosing box C that neither box fills:
@@ -77,7 +81,9 @@ def generalized_box_iou_loss(
         pred: boxes (x1, y1, x2, y2) with x1 <= x2 and y1 <= y2 on the last axis, floating.
         target: boxes, floating, of exactly the shape of `pred`.
         eps: added to each denominator, at least 0, in the unit of an area; 0 / 0 counts as 0. May be traced.
-        where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
         reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
 
     Returns:
@@ -85,7 +91,7 @@ def generalized_box_iou_loss(
         inputs.
 
     Raises:
-        AssertionError: a shape or dtype breaks the contract.
+        AssertionError: a shape or dtype breaks the call.
         ValueError: a Python number `eps` below 0, or an unknown `reduction`.
         JaxRuntimeError: under `chex.chexify`, boxes with x1 > x2 or y1 > y2.
 
@@ -97,12 +103,11 @@ def generalized_box_iou_loss(
     >>> print(f"{generalized_box_iou_loss(pred, target):.4f}")
     0.1822
     """
-    contract = Contract("generalized_box_iou_loss")
-    reduce = resolve(contract.function, reduction)
-    boxes, truth, eps, where = _boxes(contract, pred, target, eps, where)
+    call = Call("generalized_box_iou_loss", sample_weight, where, reduction)
+    boxes, truth, eps = _boxes(call, pred, target, eps)
     overlap = _overlap(boxes, truth, eps)
     hull = overlap.hull_width * overlap.hull_height
-    return reduce(in_one_piece(1 - overlap.iou + divide(hull - overlap.union, hull + eps)), where)
+    return call.reduce(fuse_whole(1 - overlap.iou + safe_divide(hull - overlap.union, hull + eps)))
 
 
 @compiled_when_eager
@@ -110,8 +115,9 @@ def distance_box_iou_loss(
     pred: Float[ArrayLike, "*batch 4"],
     target: Float[ArrayLike, "*batch 4"],
     *,
-    eps: Float[ArrayLike, ""] | float = 1e-7,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    eps: Real[ArrayLike, ""] = 1e-7,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
     r"""DIoU: the IoU loss and the squared distance of the centres by the squared diagonal of the enclosing box C:
@@ -122,7 +128,9 @@ def distance_box_iou_loss(
         pred: boxes (x1, y1, x2, y2) with x1 <= x2 and y1 <= y2 on the last axis, floating.
         target: boxes, floating, of exactly the shape of `pred`.
         eps: added to each denominator, at least 0, in the unit of an area; 0 / 0 counts as 0. May be traced.
-        where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
         reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
 
     Returns:
@@ -130,7 +138,7 @@ def distance_box_iou_loss(
         inputs.
 
     Raises:
-        AssertionError: a shape or dtype breaks the contract.
+        AssertionError: a shape or dtype breaks the call.
         ValueError: a Python number `eps` below 0, or an unknown `reduction`.
         JaxRuntimeError: under `chex.chexify`, boxes with x1 > x2 or y1 > y2.
 
@@ -142,11 +150,10 @@ def distance_box_iou_loss(
     >>> print(f"{distance_box_iou_loss(pred, target):.4f}")
     0.1799
     """
-    contract = Contract("distance_box_iou_loss")
-    reduce = resolve(contract.function, reduction)
-    boxes, truth, eps, where = _boxes(contract, pred, target, eps, where)
+    call = Call("distance_box_iou_loss", sample_weight, where, reduction)
+    boxes, truth, eps = _boxes(call, pred, target, eps)
     overlap = _overlap(boxes, truth, eps)
-    return reduce(in_one_piece(1 - overlap.iou + _centre_distance(boxes, truth, overlap, eps)), where)
+    return call.reduce(fuse_whole(1 - overlap.iou + _centre_distance(boxes, truth, overlap, eps)))
 
 
 @compiled_when_eager
@@ -154,8 +161,9 @@ def complete_box_iou_loss(
     pred: Float[ArrayLike, "*batch 4"],
     target: Float[ArrayLike, "*batch 4"],
     *,
-    eps: Float[ArrayLike, ""] | float = 1e-7,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    eps: Real[ArrayLike, ""] = 1e-7,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
     r"""CIoU: the DIoU loss and how far the aspect ratios differ:
@@ -168,7 +176,9 @@ def complete_box_iou_loss(
         pred: boxes (x1, y1, x2, y2) with x1 <= x2 and y1 <= y2 on the last axis, floating.
         target: boxes, floating, of exactly the shape of `pred`.
         eps: added to each denominator, at least 0, in the unit of an area; 0 / 0 counts as 0. May be traced.
-        where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
         reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
 
     Returns:
@@ -176,7 +186,7 @@ def complete_box_iou_loss(
         inputs.
 
     Raises:
-        AssertionError: a shape or dtype breaks the contract.
+        AssertionError: a shape or dtype breaks the call.
         ValueError: a Python number `eps` below 0, or an unknown `reduction`.
         JaxRuntimeError: under `chex.chexify`, boxes with x1 > x2 or y1 > y2.
 
@@ -188,14 +198,13 @@ def complete_box_iou_loss(
     >>> print(f"{complete_box_iou_loss(pred, target):.4f}")
     0.1799
     """
-    contract = Contract("complete_box_iou_loss")
-    reduce = resolve(contract.function, reduction)
-    boxes, truth, eps, where = _boxes(contract, pred, target, eps, where)
+    call = Call("complete_box_iou_loss", sample_weight, where, reduction)
+    boxes, truth, eps = _boxes(call, pred, target, eps)
     overlap = _overlap(boxes, truth, eps)
     aspect = 4 / math.pi**2 * jnp.square(_aspect_angle(truth) - _aspect_angle(boxes))
-    aspect_weight = jax.lax.stop_gradient(divide(aspect, 1 - overlap.iou + aspect + eps))
+    aspect_weight = jax.lax.stop_gradient(safe_divide(aspect, 1 - overlap.iou + aspect + eps))
     values = 1 - overlap.iou + _centre_distance(boxes, truth, overlap, eps) + aspect_weight * aspect
-    return reduce(in_one_piece(values), where)
+    return call.reduce(fuse_whole(values))
 
 
 class _Boxes(NamedTuple):
@@ -214,16 +223,14 @@ class _Overlap(NamedTuple):
     hull_height: Array
 
 
-def _boxes(
-    contract: Contract, pred: Any, target: Any, eps: Any, where: Any
-) -> tuple[_Boxes, _Boxes, Array | float, Array | None]:
-    """What every loss on boxes does first; what is masked becomes the unit box."""
-    pred, target = contract.rows(4, "x1, y1, x2, y2", pred=pred, target=target)
-    eps = contract.nonnegative(pred.dtype, eps=eps)
-    where = contract.mask(pred.shape[:-1], where=where)
-    pred, target = fill_hidden(expand(-1, where), jnp.array([0.0, 0.0, 1.0, 1.0]), pred, target)
-    contract.check_boxes(pred=pred, target=target)
-    return _Boxes(*jnp.unstack(pred, axis=-1)), _Boxes(*jnp.unstack(target, axis=-1)), eps, where
+def _boxes(call: Call, pred: Any, target: Any, eps: Any) -> tuple[_Boxes, _Boxes, Any]:
+    """Boxes with a hidden one as the unit box."""
+    pred, target = call.vectors(4, "x1, y1, x2, y2", fill=jnp.array([0.0, 0.0, 1.0, 1.0]), pred=pred, target=target)
+    for name, boxes in (("pred", pred), ("target", target)):
+        ordered = jnp.all(boxes[..., :2] <= boxes[..., 2:])
+        call.check(ordered, f"`{name}` must hold boxes (x1, y1, x2, y2) with x1 <= x2 and y1 <= y2.")
+    eps = call.nonnegative(pred.dtype, eps=eps)
+    return _Boxes(*jnp.unstack(pred, axis=-1)), _Boxes(*jnp.unstack(target, axis=-1)), eps
 
 
 def _overlap(pred: _Boxes, target: _Boxes, eps: Any) -> _Overlap:
@@ -231,7 +238,7 @@ def _overlap(pred: _Boxes, target: _Boxes, eps: Any) -> _Overlap:
     hull = _Boxes(*map(jnp.minimum, pred[:2], target[:2]), *map(jnp.maximum, pred[2:], target[2:]))
     intersection = jax.nn.relu(inner.x2 - inner.x1) * jax.nn.relu(inner.y2 - inner.y1)
     union = _area(pred) + _area(target) - intersection
-    return _Overlap(divide(intersection, union + eps), union, hull.x2 - hull.x1, hull.y2 - hull.y1)
+    return _Overlap(safe_divide(intersection, union + eps), union, hull.x2 - hull.x1, hull.y2 - hull.y1)
 
 
 def _area(boxes: _Boxes) -> Array:
@@ -243,7 +250,7 @@ def _centre_distance(pred: _Boxes, target: _Boxes, overlap: _Overlap, eps: Any) 
     right = (pred.x1 + pred.x2 - target.x1 - target.x2) / 2
     down = (pred.y1 + pred.y2 - target.y1 - target.y2) / 2
     diagonal = jnp.square(overlap.hull_width) + jnp.square(overlap.hull_height)
-    return divide(jnp.square(right) + jnp.square(down), diagonal + eps)
+    return safe_divide(jnp.square(right) + jnp.square(down), diagonal + eps)
 
 
 def _aspect_angle(boxes: _Boxes) -> Array:
@@ -253,4 +260,4 @@ def _aspect_angle(boxes: _Boxes) -> Array:
     scale = jax.lax.stop_gradient(jnp.maximum(jnp.abs(width), jnp.abs(height)))
     sign = jnp.where(height < 0, -1.0, 1.0)
     point = scale == 0
-    return jnp.arctan2(sign * divide(width, scale), jnp.where(point, 1.0, sign * divide(height, scale)))
+    return jnp.arctan2(sign * safe_divide(width, scale), jnp.where(point, 1.0, sign * safe_divide(height, scale)))

@@ -1,14 +1,20 @@
 """Divergences between distributions."""
 
+import functools
+import itertools
+import operator
+
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Real
 
-from jaxloss._contracts import Contract
+from jaxloss._call import Call
+from jaxloss._contracts.values import SUM_TOLERANCE, count, size_as_float
 from jaxloss._eager import compiled_when_eager
-from jaxloss._numerics import fill_hidden, nan_unless, weigh, with_slopes
+from jaxloss._numerics.derivatives import with_derivatives
+from jaxloss._numerics.safe import nan_unless, safe_multiply
 from jaxloss._typing import ArrayLike
-from jaxloss.reductions import ReductionOrBatchMean, resolve
+from jaxloss.reductions import ReductionOrBatchMean
 
 
 @compiled_when_eager
@@ -17,7 +23,8 @@ def kl_div(
     target: Float[ArrayLike, "*batch"],
     *,
     log_target: bool = False,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: ReductionOrBatchMean = "batchmean",
 ) -> Float[Array, "*reduced"]:
     r"""Kullback-Leibler divergence KL(target || exp(pred)), element by element:
@@ -33,8 +40,10 @@ def kl_div(
         pred: log-probabilities, floating (`jax.nn.log_softmax` of logits).
         target: probabilities, or log-probabilities with `log_target=True`; floating, of exactly the shape of `pred`.
         log_target: whether `target` holds log-probabilities.
-        where: booleans that broadcast to the unreduced loss; what is False counts for nothing. With "batchmean" an
-            example of which nothing is kept does not count.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to the unreduced loss; positions where it is False are ignored. With
+            "batchmean" an example of which nothing is kept does not count.
         reduction: "batchmean", "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
 
     Returns:
@@ -54,21 +63,36 @@ def kl_div(
     >>> print(f"{kl_div(pred, jnp.array([[0.5, 0.5, 0.0]])):.4f}")
     0.3466
     """
-    contract = Contract("kl_div")
-    reduce = resolve(contract.function, reduction, ("batchmean", "mean", "sum", "none"))
-    pred, target = contract.floats(pred=pred, target=target)
-    where = contract.mask(pred.shape, where=where)
-    pred, target = fill_hidden(where, 0.0, pred, target)
-    contract.check_log_probabilities("Pass jax.nn.log_softmax of the logits.", pred=pred)
+    call = Call("kl_div", sample_weight, where, reduction, ("batchmean", "mean", "sum", "none"))
+    pred, target = call.elementwise(pred=pred, target=target)
+    call.check_log_probabilities("Pass jax.nn.log_softmax of the logits.", pred=pred)
     if log_target:
-        contract.check_log_probabilities("For probabilities use log_target=False.", target=target)
+        call.check_log_probabilities("For probabilities use log_target=False.", target=target)
     else:
-        target = contract.probabilities("For log-probabilities use log_target=True.", target=target)
-    if where is None:
-        contract.check_some_distribution(True, pred=pred)
-        contract.check_some_distribution(log_target, target=target)
+        target = call.probabilities("For log-probabilities use log_target=True.", target=target)
+    if call.keep is None:
+        _check_distributions(call, True, pred=pred)
+        _check_distributions(call, log_target, target=target)
 
-    return reduce((_of_log_target if log_target else _of_target)(pred, target), where)
+    return call.reduce((_of_log_target if log_target else _of_target)(pred, target))
+
+
+def _check_distributions(call: Call, is_log: bool, **arrays: Array) -> None:
+    """Which axes form a distribution is unknown: the total must be the number of distributions for some choice."""
+    ((name, array),) = arrays.items()
+    relative, absolute = call.rounding(name, array)
+    probabilities = jnp.exp(array) if is_log else array
+    # A logarithm that is off by a part of itself makes a probability that is off by a part times the logarithm.
+    off = jnp.where(probabilities == 0, 0.0, probabilities * (jnp.abs(array) if is_log else 1.0))
+    total, slack, size = probabilities.sum(), relative * off.sum(), count(array)
+    wrong = jnp.bool_(True)
+    for choice in itertools.product((False, True), repeat=array.ndim):
+        sizes = itertools.compress(map(size_as_float, array.shape), choice)
+        distributions = functools.reduce(operator.mul, sizes, 1.0)
+        everything = (distributions == size) & (size > 1)
+        tolerance = SUM_TOLERANCE * distributions + slack + (0.0 if is_log else absolute * size)
+        wrong &= everything | (jnp.abs(total - distributions) > tolerance)
+    call.check(~wrong, f"`{name}` must hold distributions, got values that sum to 1 over no axes.")
 
 
 def _log(target: Array) -> Array:
@@ -76,13 +100,13 @@ def _log(target: Array) -> Array:
     return jnp.log(jnp.where(target == 0, 1.0, target))
 
 
-def _slope_of_target(pred: Array, target: Array) -> Array:
+def _derivative_to_target(pred: Array, target: Array) -> Array:
     """log q - log p + 1, but finite where q is 0."""
     impossible = target == 0
     return jnp.where(impossible, 0.0, _log(target) + 1) - jnp.where(impossible & jnp.isinf(pred), 0.0, pred)
 
 
-@with_slopes(lambda pred, target: -target * nan_unless(~jnp.isnan(pred)), _slope_of_target)
+@with_derivatives(lambda pred, target: -target * nan_unless(~jnp.isnan(pred)), _derivative_to_target)
 def _of_target(pred: Array, target: Array) -> Array:
     return jnp.where((target == 0) & ~jnp.isnan(pred), 0.0, target * (jnp.log(target) - pred))
 
@@ -93,9 +117,9 @@ def _log_ratio(pred: Array, target: Array) -> Array:
     return jnp.where(impossible, 0.0, target) - jnp.where(impossible, 0.0, pred)
 
 
-@with_slopes(
+@with_derivatives(
     lambda pred, target: -jnp.exp(target) * nan_unless(~jnp.isnan(pred)),
-    lambda pred, target: weigh(jnp.exp(target), _log_ratio(pred, target) + 1),
+    lambda pred, target: safe_multiply(jnp.exp(target), _log_ratio(pred, target) + 1),
 )
 def _of_log_target(pred: Array, target: Array) -> Array:
-    return weigh(jnp.exp(target), _log_ratio(pred, target))
+    return safe_multiply(jnp.exp(target), _log_ratio(pred, target))

@@ -1,35 +1,25 @@
-"""Margins: a score shall lie beyond a margin, on the right side of it, above another score."""
+"""Margins: a score must lie beyond a margin, on the right side of it, or above another score."""
 
 import functools
+import numbers
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Integer, Real
 
-from jaxloss._contracts import Contract
+from jaxloss._call import Call
 from jaxloss._eager import compiled_when_eager
-from jaxloss._numerics import (
-    bce_of_logits,
-    entry,
-    expand,
-    fill_hidden,
-    in_one_piece,
-    is_class,
-    nan_unless,
-    one_hot,
-    softplus,
-    take_class,
-    unchecked_entry,
-    weigh,
-)
+from jaxloss._numerics.derivatives import with_derivatives
+from jaxloss._numerics.labels import is_class, one_hot, take_label, take_label_unchecked, take_per_class
+from jaxloss._numerics.logistic import bce_of_logits, softplus
+from jaxloss._numerics.safe import expand_mask, nan_unless, safe_multiply
+from jaxloss._numerics.xla import fuse_whole
 from jaxloss._typing import ArrayLike
-from jaxloss.classification import class_scores
-from jaxloss.reductions import Reduction, resolve
+from jaxloss.reductions import Reduction
 
-_SIGNS = "Targets are floats, -1 or 1: target.astype(jnp.float32); from 0 and 1: 2.0 * target - 1."
 _INDICES = "For several labels an example use multilabel_margin_loss."
 _LISTS = "For one label an example use multi_margin_loss; for targets of 0 and 1, multilabel_soft_margin_loss."
 _MULTI_HOT = (
@@ -42,7 +32,8 @@ def hinge_loss(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "*batch"],
     *,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
     r"""The loss of support vector machines: a score on its right side, at a distance of 1 or more, costs nothing.
@@ -53,7 +44,9 @@ def hinge_loss(
         pred: scores, any number, floating; the sign is the class.
         target: -1 or 1, floating, of exactly the shape of `pred`; anything else gives NaN in value and gradient. From
             targets of 0 and 1: `2 * target - 1`.
-        where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
         reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
 
     Returns:
@@ -71,10 +64,9 @@ def hinge_loss(
     >>> hinge_loss(jnp.array([0.5, 2.0, 0.5]), jnp.array([1.0, 1.0, -1.0]), reduction="none")
     Array([0.5, 0. , 1.5], dtype=float32)
     """
-    contract = Contract("hinge_loss")
-    reduce = resolve(contract.function, reduction)
-    (pred,), target, where = _signed(contract, target, where, pred=pred)
-    return reduce(_positive_part(1 - target * pred), where)
+    call = Call("hinge_loss", sample_weight, where, reduction)
+    pred, target = call.signed(pred=pred, target=target)
+    return call.reduce(fuse_whole(_positive_part(1 - target * pred)))
 
 
 @compiled_when_eager
@@ -82,7 +74,8 @@ def squared_hinge_loss(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "*batch"],
     *,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
     r"""The square of `hinge_loss`, whose gradient has no jump:
@@ -93,7 +86,9 @@ def squared_hinge_loss(
         pred: scores, any number, floating; the sign is the class.
         target: -1 or 1, floating, of exactly the shape of `pred`; anything else gives NaN in value and gradient. From
             targets of 0 and 1: `2 * target - 1`.
-        where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
         reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
 
     Returns:
@@ -111,10 +106,9 @@ def squared_hinge_loss(
     >>> squared_hinge_loss(jnp.array([0.5, 2.0, 0.5]), jnp.array([1.0, 1.0, -1.0]), reduction="none")
     Array([0.25, 0.  , 2.25], dtype=float32)
     """
-    contract = Contract("squared_hinge_loss")
-    reduce = resolve(contract.function, reduction)
-    (pred,), target, where = _signed(contract, target, where, pred=pred)
-    return reduce(jnp.square(_positive_part(1 - target * pred)), where)
+    call = Call("squared_hinge_loss", sample_weight, where, reduction)
+    pred, target = call.signed(pred=pred, target=target)
+    return call.reduce(jnp.square(_positive_part(1 - target * pred)))
 
 
 @compiled_when_eager
@@ -122,7 +116,8 @@ def soft_margin_loss(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "*batch"],
     *,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
     r"""The logistic loss, a hinge without a kink:
@@ -135,7 +130,9 @@ def soft_margin_loss(
         pred: logits, floating.
         target: -1 or 1, floating, of exactly the shape of `pred`; anything else gives NaN in value and gradient. From
             targets of 0 and 1: `2 * target - 1`.
-        where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
         reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
 
     Returns:
@@ -153,10 +150,9 @@ def soft_margin_loss(
     >>> print(f"{soft_margin_loss(jnp.array([1.0, 1.0]), jnp.array([1.0, -1.0])):.4f}")
     0.8133
     """
-    contract = Contract("soft_margin_loss")
-    reduce = resolve(contract.function, reduction)
-    (pred,), target, where = _signed(contract, target, where, pred=pred)
-    return reduce(in_one_piece(softplus(-target * pred)), where)
+    call = Call("soft_margin_loss", sample_weight, where, reduction)
+    pred, target = call.signed(pred=pred, target=target)
+    return call.reduce(fuse_whole(softplus(-target * pred)))
 
 
 @compiled_when_eager
@@ -164,11 +160,12 @@ def hinge_embedding_loss(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "*batch"],
     *,
-    margin: Float[ArrayLike, ""] | float = 1.0,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    margin: Real[ArrayLike, ""] = 1.0,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
-    r"""Distances of pairs: those of like pairs shall be small, those of unlike pairs at least the margin.
+    r"""Distances of pairs: like pairs should be close, unlike pairs at least the margin apart.
 
         loss = pred                     if target = 1
                max(0, margin - pred)    if target = -1
@@ -180,7 +177,9 @@ def hinge_embedding_loss(
         target: 1 for a like pair, -1 for an unlike one, floating, of exactly the shape of `pred`; anything else gives
             NaN in value and gradient. From targets of 0 and 1: `2 * target - 1`.
         margin: the distance from which an unlike pair costs nothing, any number, in the unit of `pred`. May be traced.
-        where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
         reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
 
     Returns:
@@ -199,12 +198,11 @@ def hinge_embedding_loss(
     >>> hinge_embedding_loss(jnp.array([0.25, 0.25, 3.0]), jnp.array([1.0, -1.0, -1.0]), reduction="none")
     Array([0.25, 0.75, 0.  ], dtype=float32)
     """
-    contract = Contract("hinge_embedding_loss")
-    reduce = resolve(contract.function, reduction)
-    (pred,), target, where = _signed(contract, target, where, pred=pred)
-    margin = contract.any_number(pred.dtype, margin=margin)
+    call = Call("hinge_embedding_loss", sample_weight, where, reduction)
+    pred, target = call.signed(pred=pred, target=target)
+    margin = call.any_number(pred.dtype, margin=margin)
     values = jnp.where(target == 1, pred, _positive_part(-pred + margin))
-    return reduce(in_one_piece(values * nan_unless(~jnp.isnan(target))), where)
+    return call.reduce(fuse_whole(values * nan_unless(~jnp.isnan(target))))
 
 
 @compiled_when_eager
@@ -213,11 +211,12 @@ def margin_ranking_loss(
     input2: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "*batch"],
     *,
-    margin: Float[ArrayLike, ""] | float = 0.0,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    margin: Real[ArrayLike, ""] = 0.0,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
-    r"""Of two scores, the one that the target names shall be the higher, by a margin:
+    r"""Of two scores, the one that the target names must be the higher, by a margin:
 
         loss = max(0, margin - target (input1 - input2))
 
@@ -226,10 +225,12 @@ def margin_ranking_loss(
     Args:
         input1: scores, any number, floating.
         input2: the scores they are compared with, floating, of exactly the shape of `input1`.
-        target: 1 where `input1` shall be the higher, -1 where `input2` shall; floating, of exactly the shape of
+        target: 1 where `input1` must be the higher, -1 where `input2` must; floating, of exactly the shape of
             `input1`.
         margin: how much higher, any number, in the unit of the scores. May be traced.
-        where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
         reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
 
     Returns:
@@ -248,26 +249,26 @@ def margin_ranking_loss(
     >>> margin_ranking_loss(better, worse, jnp.ones(2), margin=0.5, reduction="none")
     Array([0., 1.], dtype=float32)
     """
-    contract = Contract("margin_ranking_loss")
-    reduce = resolve(contract.function, reduction)
-    (input1, input2), target, where = _signed(contract, target, where, input1=input1, input2=input2)
-    margin = contract.any_number(input1.dtype, margin=margin)
-    return reduce(_positive_part(target * (input2 - input1) + margin), where)
+    call = Call("margin_ranking_loss", sample_weight, where, reduction)
+    input1, input2, target = call.signed(input1=input1, input2=input2, target=target)
+    margin = call.any_number(input1.dtype, margin=margin)
+    return call.reduce(_positive_part(target * (input2 - input1) + margin))
 
 
 @compiled_when_eager
 def multi_margin_loss(
-    pred: Float[ArrayLike, "*batch classes"],
-    target: Int[ArrayLike, "*batch"],
+    pred: Float[ArrayLike, "*shape"],
+    target: Integer[ArrayLike, "*batch"],
     *,
     axis: int = -1,
-    weight: Float[ArrayLike, " classes"] | None = None,
-    margin: Float[ArrayLike, ""] | float = 1.0,
+    weight: Real[ArrayLike, " classes"] | None = None,
+    margin: Real[ArrayLike, ""] = 1.0,
     p: int = 1,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
-    r"""The score of the true class y shall exceed the score x_j of every other class by a margin, with weights w:
+    r"""The score of the true class y must exceed the score x_j of every other class by a margin, with weights w:
 
         loss = w_y / classes sum_{j != y} max(0, margin - x_y + x_j)^p
 
@@ -279,9 +280,11 @@ def multi_margin_loss(
             negative ones too, gives NaN in value and gradient.
         axis: the class axis of `pred`; -1 is JAX's layout, 1 is PyTorch's.
         weight: one number at least 0 for each class; 0 rescales and does not hide (0 times NaN is NaN).
-        margin: how far above the others the true class shall be, any number, in the unit of `pred`. May be traced.
+        margin: how far above the others the true class must be, any number, in the unit of `pred`. May be traced.
         p: 1 for hinges, 2 for squared ones; a Python number.
-        where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
         reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
 
     Returns:
@@ -300,39 +303,43 @@ def multi_margin_loss(
     >>> multi_margin_loss(scores, jnp.array([1, 0]), reduction="none")
     Array([0.125, 0.125], dtype=float32)
     """
-    contract = Contract("multi_margin_loss")
-    reduce = resolve(contract.function, reduction)
-    pred, target, axis, where = class_scores(contract, pred, target, axis, None, where, _INDICES)
-    margin = contract.any_number(pred.dtype, margin=margin)
-    p = contract.one_of((1, 2), p=p)
+    call = Call("multi_margin_loss", sample_weight, where, reduction)
+    pred, target, axis = call.labelled(_INDICES, axis, pred=pred, target=target, are_logits=False)
+    margin = call.any_number(pred.dtype, margin=margin)
+    if not isinstance(p, numbers.Real) or isinstance(p, bool) or p not in (1, 2):
+        raise ValueError(f"multi_margin_loss: `p` must be the Python integer 1 or 2, got {p!r}.")
 
     classes = pred.shape[axis]
-    values = _class_hinges(pred, target, jnp.asarray(margin, pred.dtype), axis, p) / classes
+    values = _class_hinges(pred, target, jnp.asarray(margin, pred.dtype), axis, int(p)) / classes
     if weight is not None:
-        values = weigh(take_class(contract.one_per_class(classes, pred.dtype, weight=weight), target), values)
-    return reduce(values, where)
+        weight = call.one_per_class(classes, pred.dtype, weight=weight)
+        values = safe_multiply(take_per_class(weight, target), values)
+    return call.reduce(values)
 
 
 @compiled_when_eager
 def multilabel_margin_loss(
     pred: Float[ArrayLike, "*batch classes"],
-    target: Int[ArrayLike, "*batch classes"],
+    target: Integer[ArrayLike, "*batch classes"],
     *,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
-    r"""The score x_k of every label k of an example shall exceed the score of every class j that is none, by 1:
+    r"""The score x_k of every label k of an example must exceed the score of every class j that is no label, by 1:
 
         loss = 1 / classes sum_{k in labels} sum_{j not in labels} max(0, 1 - x_k + x_j)
 
     The labels are a list of indices, not a row of zeros and ones. It ends before the first -1; what stands after that
-    counts for nothing. A label that is listed twice counts twice.
+    is ignored. A label that is listed twice counts twice.
 
     Args:
         pred: scores, any number, floating.
         target: class indices in [0, classes), integer, of exactly the shape of `pred`; -1 ends the list of an example.
             Another index out of range before the first -1 gives NaN in value and gradient.
-        where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
         reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
 
     Returns:
@@ -354,21 +361,19 @@ def multilabel_margin_loss(
     >>> multilabel_margin_loss(scores, jnp.array([0, -1, -1, -1]))
     Array(1.25, dtype=float32)
     """
-    contract = Contract("multilabel_margin_loss")
-    reduce = resolve(contract.function, reduction)
-    (pred,) = contract.classes(-1, pred=pred)
-    target = contract.label_lists(pred, target, _LISTS)
-    where = contract.mask(pred.shape[:-1], where=where)
-    (pred,) = fill_hidden(expand(-1, where), 0.0, pred)
-    (target,) = fill_hidden(expand(-1, where), -1, target)
+    call = Call("multilabel_margin_loss", sample_weight, where, reduction)
+    (pred,) = call.classes(-1, pred=pred)
+    target = call.integers(pred.shape, "lists of class indices", target, _LISTS)
+    call.hide(pred.shape[:-1], pred.dtype)
+    (pred,), (target,) = call.visible(0.0, pred), call.visible(-1, target)
     classes = pred.shape[-1]
     place = jax.lax.broadcasted_iota(jnp.int32, pred.shape, pred.ndim - 1)
     listed = place < jnp.min(jnp.where(target == -1, place, classes), -1, keepdims=True)
-    contract.check_labels(jnp.where(listed, target, 0), classes, "Pad with -1.")
+    call.check_labels(jnp.where(listed, target, 0), classes, "Pad with -1.")
 
     hinges, _ = _label_hinges(pred, jnp.where(listed, target, -1))
     valid = nan_unless(jnp.all(~listed | is_class(target, classes), -1))
-    return reduce(hinges / classes * valid, where)
+    return call.reduce(hinges / classes * valid)
 
 
 @compiled_when_eager
@@ -376,8 +381,9 @@ def multilabel_soft_margin_loss(
     pred: Float[ArrayLike, "*batch classes"],
     target: Float[ArrayLike, "*batch classes"],
     *,
-    weight: Float[ArrayLike, " classes"] | None = None,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    weight: Real[ArrayLike, " classes"] | None = None,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
     r"""Binary cross-entropy of each class and its mean over the classes, with weights w:
@@ -391,7 +397,9 @@ def multilabel_soft_margin_loss(
         pred: logits, floating.
         target: probabilities of each class in [0, 1], floating, of exactly the shape of `pred`.
         weight: one number at least 0 for each class; neither mean divides by it.
-        where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
         reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
 
     Returns:
@@ -413,61 +421,46 @@ def multilabel_soft_margin_loss(
     >>> print(f"{multilabel_soft_margin_loss(logits, labels):.4f}")
     0.5128
     """
-    contract = Contract("multilabel_soft_margin_loss")
-    reduce = resolve(contract.function, reduction)
-    pred, target = contract.classes(-1, _MULTI_HOT, pred=pred, target=target)
-    where = contract.mask(pred.shape[:-1], where=where)
-    elements = contract.mask(pred.shape, where=expand(-1, where))
-    pred, target = fill_hidden(elements, 0.0, pred, target)
-    target = contract.probabilities(target=target)
-    contract.check_not_sigmoid(pred, elements)
+    call = Call("multilabel_soft_margin_loss", sample_weight, where, reduction)
+    pred, target = call.classes(-1, _MULTI_HOT, pred=pred, target=target)
+    call.hide(pred.shape[:-1], pred.dtype)
+    pred, target = call.visible(0.0, pred, target)
+    target = call.probabilities(target=target)
+    call.check_not_sigmoid(pred, call.mask(pred.shape, where=expand_mask(-1, call.keep)))
     values = bce_of_logits(pred, target)
     if weight is not None:
-        weight = contract.one_per_class(pred.shape[-1], pred.dtype, weight=weight)
-        values = weigh(jnp.broadcast_to(weight, values.shape), values)
-    return reduce(in_one_piece(values).mean(-1), where)
-
-
-def _signed(
-    contract: Contract, target: Any, where: Any, **scores: Any
-) -> tuple[tuple[Array, ...], Array, Array | None]:
-    """What every loss of targets -1 and 1 does first; what is masked becomes a score of 0 and a target of 1."""
-    first = next(iter(scores))
-    checked = contract.floats(**scores)
-    _, target = contract.floats(_SIGNS, **{first: checked[0], "target": target})
-    where = contract.mask(checked[0].shape, where=where)
-    (target,) = fill_hidden(where, 1.0, target)
-    target = contract.signs("From 0 and 1: 2 * target - 1.", target=target)
-    return fill_hidden(where, 0.0, *checked), target, where
+        weight = call.one_per_class(pred.shape[-1], pred.dtype, weight=weight)
+        values = safe_multiply(jnp.broadcast_to(weight, values.shape), values)
+    return call.reduce(fuse_whole(values).mean(-1))
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(3, 4))
 def _class_hinges(pred: Array, index: Array, margin: Array, axis: int, p: int) -> Array:
     """sum_{j != y} max(0, margin - x_y + x_j)^p"""
     hinges = jax.nn.relu(_excess(pred, index, margin, axis))
-    return jnp.sum(in_one_piece(hinges**p), axis)
+    return jnp.sum(fuse_whole(hinges**p), axis)
 
 
 @_class_hinges.defjvp
 def _class_hinges_jvp(axis: int, p: int, primals: Any, tangents: Any) -> tuple[Array, Array]:
     (pred, index, margin), (pred_dot, _, margin_dot) = primals, tangents
     excess = _excess(pred, index, margin, axis)
-    slopes = (excess > 0).astype(excess.dtype) if p == 1 else p * jax.nn.relu(excess)
-    slopes = jnp.where(jnp.isnan(excess), excess, slopes)  # A closed hinge would stop NaN.
-    own_dot = jnp.expand_dims(unchecked_entry(pred_dot, index, axis), axis)
+    derivative = (excess > 0).astype(excess.dtype) if p == 1 else p * jax.nn.relu(excess)
+    derivative = jnp.where(jnp.isnan(excess), excess, derivative)  # A closed hinge would stop NaN.
+    own_dot = jnp.expand_dims(take_label_unchecked(pred_dot, index, axis), axis)
     value = _class_hinges(pred, index, margin, axis, p)
-    return value, jnp.sum(slopes * (pred_dot - own_dot + margin_dot), axis)
+    return value, jnp.sum(derivative * (pred_dot - own_dot + margin_dot), axis)
 
 
 def _excess(pred: Array, index: Array, margin: Array, axis: int) -> Array:
     """margin - x_y + x_j, and below 0 for x_y itself."""
-    own = jnp.expand_dims(entry(pred, index, axis), axis)
+    own = jnp.expand_dims(take_label(pred, index, axis), axis)
     return jnp.where(one_hot(index, pred.shape[axis], axis), -1.0, margin + (pred - own))
 
 
 @jax.custom_jvp
 def _label_hinges(pred: Array, labels: Array) -> tuple[Array, Array]:
-    """sum_k sum_j max(0, 1 - x_k + x_j) over the listed labels k and the classes j that are not listed; and its slopes.
+    """sum_k sum_j max(0, 1 - x_k + x_j) over the listed labels k and the classes j not listed; and its derivative.
 
     -1 is no label. One place of the lists at a time, as far as there are labels: all pairs of classes at once would
     take the square of their memory.
@@ -484,12 +477,12 @@ def _label_hinges(pred: Array, labels: Array) -> tuple[Array, Array]:
     listed = at_labels(lambda seen, label: seen | (label == classes), nowhere)
 
     def add_hinges(sums: tuple[Array, Array], label: Array) -> tuple[Array, Array]:
-        total, slopes = sums
+        total, derivatives = sums
         own = jnp.sum(jnp.where(label == classes, pred, 0.0), -1, keepdims=True)
         hinges = jax.nn.relu(jnp.where(listed | (label < 0), 0.0, 1 + (pred - own)))
         opened = jnp.where(hinges > 0, 1.0, hinges)  # A closed hinge would stop NaN.
         moved = jnp.where(label == classes, -opened.sum(-1, keepdims=True), opened)
-        return total + hinges.sum(-1), slopes + moved
+        return total + hinges.sum(-1), derivatives + moved
 
     zeros = nowhere.astype(pred.dtype)
     return at_labels(add_hinges, (zeros[..., 0], zeros))
@@ -497,10 +490,11 @@ def _label_hinges(pred: Array, labels: Array) -> tuple[Array, Array]:
 
 @_label_hinges.defjvp
 def _label_hinges_jvp(primals, tangents):
-    total, slopes = _label_hinges(*primals)
-    return (total, slopes), (jnp.sum(slopes * tangents[0], -1), jnp.zeros_like(slopes))
+    total, derivatives = _label_hinges(*primals)
+    return (total, derivatives), (jnp.sum(derivatives * tangents[0], -1), jnp.zeros_like(derivatives))
 
 
+@with_derivatives(lambda value: jnp.where(jnp.isnan(value), value, value >= 0))
 def _positive_part(value: Array) -> Array:
-    """max(0, value), with PyTorch's slope at 0, 1. NaN stays NaN, and so does its slope."""
-    return jnp.where(value < 0, 0.0, value) * nan_unless(~jnp.isnan(value))
+    """max(0, value), with PyTorch's derivative at 0, 1. NaN stays NaN, and so does its derivative."""
+    return jnp.maximum(value, 0.0)

@@ -1,18 +1,20 @@
-"""Metric learning: what is alike lies close, what is not lies apart."""
+"""Metric learning: embeddings of like things should be close, those of unlike things apart."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Real
 
-from jaxloss._contracts import Contract
+from jaxloss._call import Call
 from jaxloss._eager import compiled_when_eager
-from jaxloss._numerics import expand, fill_hidden, magnitude, nan_unless, norm
+from jaxloss._numerics.norms import largest_magnitude, norm
+from jaxloss._numerics.safe import nan_unless
 from jaxloss._typing import ArrayLike
-from jaxloss.reductions import Reduction, resolve
+from jaxloss.reductions import Reduction
 
 
 @compiled_when_eager
@@ -21,14 +23,15 @@ def triplet_margin_loss(
     positive: Float[ArrayLike, "*batch features"],
     negative: Float[ArrayLike, "*batch features"],
     *,
-    margin: Float[ArrayLike, ""] | float = 1.0,
-    p: Float[ArrayLike, ""] | float = 2.0,
-    eps: Float[ArrayLike, ""] | float = 1e-6,
+    margin: Real[ArrayLike, ""] = 1.0,
+    p: Real[ArrayLike, ""] = 2.0,
+    eps: Real[ArrayLike, ""] = 1e-6,
     swap: bool = False,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
-    r"""The anchor shall lie nearer to the positive than to the negative, by a margin:
+    r"""The anchor must be closer to the positive than to the negative, by a margin:
 
         d(x, y) = ||x - y + eps||_p
         loss    = max(d(anchor, positive) - d(anchor, negative) + margin, 0)
@@ -44,7 +47,9 @@ def triplet_margin_loss(
             `float("inf")` for the largest difference. May be traced if finite.
         eps: added to each difference (not to the norm), as PyTorch does; at least 0. May be traced.
         swap: use d(positive, negative) where it is the smaller of the two distances to the negative.
-        where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
         reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
 
     Returns:
@@ -52,7 +57,7 @@ def triplet_margin_loss(
         half-precision inputs.
 
     Raises:
-        AssertionError: a shape or dtype breaks the contract.
+        AssertionError: a shape or dtype breaks the call.
         ValueError: a Python number out of its domain, or an unknown `reduction`.
 
     PyTorch: `torch.nn.functional.triplet_margin_loss`, `torch.nn.TripletMarginLoss`.
@@ -64,21 +69,16 @@ def triplet_margin_loss(
     >>> print(f"{triplet_margin_loss(anchor, positive, negative, margin=1.0):.4f}")
     4.5000
     """
-    contract = Contract("triplet_margin_loss")
-    reduce = resolve(contract.function, reduction)
-    anchor, positive, negative = contract.rows(
-        None, "the features", anchor=anchor, positive=positive, negative=negative
-    )
-    margin = contract.positive(anchor.dtype, margin=margin)
-    p = contract.degree(anchor.shape[-1], anchor.dtype, p=p)
-    eps = contract.nonnegative(anchor.dtype, eps=eps)
-    where = contract.mask(anchor.shape[:-1], where=where)
-    anchor, positive, negative = fill_hidden(expand(-1, where), 0.0, anchor, positive, negative)
+    call = Call("triplet_margin_loss", sample_weight, where, reduction)
+    anchor, positive, negative = call.vectors(None, "the features", anchor=anchor, positive=positive, negative=negative)
+    margin = call.positive(anchor.dtype, margin=margin)
+    p = _degree(call, anchor, p)
+    eps = call.nonnegative(anchor.dtype, eps=eps)
 
     def distance(x: Array, y: Array) -> Array:
         return norm(x - y + eps, p)
 
-    return reduce(_triplet_hinge(distance, anchor, positive, negative, margin, swap), where)
+    return call.reduce(_triplet_hinge(distance, anchor, positive, negative, margin, swap))
 
 
 @compiled_when_eager
@@ -88,9 +88,10 @@ def triplet_margin_with_distance_loss(
     negative: Float[ArrayLike, "*batch features"],
     *,
     distance_function: Callable[[Array, Array], Array] | None = None,
-    margin: Float[ArrayLike, ""] | float = 1.0,
+    margin: Real[ArrayLike, ""] = 1.0,
     swap: bool = False,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
     r"""`triplet_margin_loss` with a distance d of your own:
@@ -108,7 +109,9 @@ def triplet_margin_with_distance_loss(
             shape without its last axis. None for the Euclidean one, `||x - y + 1e-6||`.
         margin: greater than 0, in the unit of the distance. May be traced.
         swap: use d(positive, negative) where it is the smaller of the two distances to the negative.
-        where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
         reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
 
     Returns:
@@ -130,26 +133,21 @@ def triplet_margin_with_distance_loss(
     >>> triplet_margin_with_distance_loss(anchor, positive, negative, distance_function=manhattan)
     Array(6.5, dtype=float32)
     """
-    contract = Contract("triplet_margin_with_distance_loss")
-    reduce = resolve(contract.function, reduction)
-    anchor, positive, negative = contract.rows(
-        None, "the features", anchor=anchor, positive=positive, negative=negative
-    )
-    margin = contract.positive(anchor.dtype, margin=margin)
-    shape = anchor.shape[:-1]
-    where = contract.mask(shape, where=where)
-    rows, step = expand(-1, where), 0.25 / max(anchor.shape[-1], 1)
-    (anchor,) = fill_hidden(rows, step, anchor)
-    (positive,) = fill_hidden(rows, 2 * step, positive)
-    (negative,) = fill_hidden(rows, 3 * step, negative)
+    call = Call("triplet_margin_with_distance_loss", sample_weight, where, reduction)
+    anchor, positive, negative = call.rows(None, "the features", anchor=anchor, positive=positive, negative=negative)
+    call.hide(anchor.shape[:-1], anchor.dtype)
+    step = 0.25 / max(anchor.shape[-1], 1)
+    hidden = zip((step, 2 * step, 3 * step), (anchor, positive, negative), strict=True)
+    anchor, positive, negative = (call.visible(fill, array)[0] for fill, array in hidden)
+    margin = call.positive(anchor.dtype, margin=margin)
 
     def distance(x: Array, y: Array) -> Array:
         if distance_function is None:
             return norm(x - y + 1e-6, 2.0)
         hint = "It returns one distance a row: sum over axis -1."
-        return contract.floating([shape], hint, distance_function=distance_function(x, y)).astype(anchor.dtype)
+        return call.floating([anchor.shape[:-1]], hint, distance_function=distance_function(x, y)).astype(anchor.dtype)
 
-    return reduce(_triplet_hinge(distance, anchor, positive, negative, margin, swap), where)
+    return call.reduce(_triplet_hinge(distance, anchor, positive, negative, margin, swap))
 
 
 @compiled_when_eager
@@ -158,11 +156,12 @@ def cosine_embedding_loss(
     input2: Float[ArrayLike, "*batch features"],
     target: Float[ArrayLike, "*batch"],
     *,
-    margin: Float[ArrayLike, ""] | float = 0.0,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    margin: Real[ArrayLike, ""] = 0.0,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
-    r"""The angle between pairs that are alike shall be small, that between pairs that are not, large:
+    r"""Pairs that are alike should have a small angle between them, pairs that are not a large one:
 
         cos(x, y) = x . y / sqrt((|x|^2 + 1e-12) (|y|^2 + 1e-12))
         loss      = 1 - cos(input1, input2)                  if target is 1
@@ -177,7 +176,9 @@ def cosine_embedding_loss(
         target: 1 for a pair that is alike, -1 for one that is not, floating, of the shape of `input1` without its last
             axis. Anything else gives NaN in value and gradient (PyTorch's loss is 0 there).
         margin: in [-1, 1], the cosine that pairs which are not alike may have; 0 to 0.5 is common. May be traced.
-        where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
         reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
 
     Returns:
@@ -197,19 +198,23 @@ def cosine_embedding_loss(
     >>> print(f"{cosine_embedding_loss(x, y, jnp.array([1.0, -1.0])):.4f}")
     0.8000
     """
-    contract = Contract("cosine_embedding_loss")
-    reduce = resolve(contract.function, reduction)
-    input1, input2 = contract.rows(None, "the features", input1=input1, input2=input2)
-    target = contract.floating([input1.shape[:-1]], "One number a pair.", target=target)
-    margin = contract.cosine(input1.dtype, margin=margin)
-    where = contract.mask(target.shape, where=where)
-    input1, input2 = fill_hidden(expand(-1, where), 0.0, input1, input2)
-    (target,) = fill_hidden(where, 1.0, target)
-    target = contract.signs("For labels 0 and 1: 2 * target - 1.", target=target)
+    call = Call("cosine_embedding_loss", sample_weight, where, reduction)
+    input1, input2 = call.vectors(None, "the features", input1=input1, input2=input2)
+    target = call.floating([input1.shape[:-1]], "One number a pair.", target=target)
+    (target,) = call.visible(1.0, target)
+    target = call.signs("For labels 0 and 1: 2 * target - 1.", target=target)
+    margin = call.number(lambda value: (value >= -1) & (value <= 1), "in [-1, 1]", input1.dtype, {"margin": margin})
 
     apart, cosine = _compare(input1, input2)
     too_near = _positive_part(cosine - margin)
-    return reduce(jnp.where(target == -1, too_near, apart) * nan_unless(~jnp.isnan(target)), where)
+    return call.reduce(jnp.where(target == -1, too_near, apart) * nan_unless(~jnp.isnan(target)))
+
+
+def _degree(call: Call, vectors: Array, p: Any) -> Any:
+    """The degree of a norm; below the least one the norm of ones, size ** (1 / p), overflows."""
+    least = math.log(max(vectors.shape[-1], 1)) / math.log(float(jnp.finfo(vectors.dtype).max))
+    domain = f"greater than 0 and at least {least:.3g} for {vectors.shape[-1]} features"
+    return call.number(lambda value: (value > 0) & (value >= least), domain, vectors.dtype, {"p": p})
 
 
 def _triplet_hinge(
@@ -222,7 +227,7 @@ def _triplet_hinge(
 
 
 def _positive_part(value: Array) -> Array:
-    """max(0, value), whose slope at 0 is 0. NaN stays NaN, and so does its slope."""
+    """max(0, value), whose derivative at 0 is 0. NaN stays NaN, and so does its derivative."""
     return jnp.where(value <= 0, 0.0, value) * nan_unless(~jnp.isnan(value))
 
 
@@ -235,7 +240,7 @@ def _compare(x: Array, y: Array) -> tuple[Array, Array]:
 
 @_compare.defjvp
 def _compare_jvp(primals: Any, tangents: Any) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-    """The slope of 1 - cos to x is (unit_x - unit_y - (1 - cos) unit_x) / |x|."""
+    """The derivative of 1 - cos to x is (unit_x - unit_y - (1 - cos) unit_x) / |x|."""
     (unit_x, _, scale_x, per_length_x), (unit_y, _, scale_y, per_length_y) = map(_unit, primals)
     apart, cosine = _compare(*primals)
     differ, part = unit_x - unit_y, apart[..., None]
@@ -250,7 +255,7 @@ def _unit(vectors: Array) -> tuple[Array, Array, Array, Array]:
 
     Two, so that no square overflows; and not divisors: XLA sums products without storing them.
     """
-    scale = 1 / magnitude(vectors, 1e-6)
+    scale = 1 / largest_magnitude(vectors, 1e-6)
     rest = jnp.square(1e-6 * scale)
     total = jnp.square(vectors * scale).sum(-1, keepdims=True) + rest
     per_length = 1 / jnp.sqrt(total)

@@ -18,20 +18,21 @@ from typing import Any, Literal, TypeAlias
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Real
 
 from jaxloss._contracts import Contract
-from jaxloss._numerics import divide, in_one_piece
+from jaxloss._numerics.safe import safe_divide
+from jaxloss._numerics.xla import fuse_whole
 from jaxloss._typing import ArrayLike
 
 AxisName = Hashable | Sequence[Hashable]
-Reduction: TypeAlias = Literal["mean", "sum", "none"] | Callable[..., Array]
+Reduction: TypeAlias = Literal["mean", "sum", "none"] | Callable[[Array, Array], Array]
 ReductionOrBatchMean: TypeAlias = Reduction | Literal["batchmean"]
 
 
 def none(
     values: Float[ArrayLike, "*batch"],
-    weights: Float[ArrayLike, "*batch"] | Bool[ArrayLike, "*batch"] | None = None,
+    weights: Real[ArrayLike, "*#batch"] | Bool[ArrayLike, "*#batch"] | None = None,
     *,
     axis_name: AxisName | None = None,
 ) -> Float[Array, "*batch"]:
@@ -55,7 +56,7 @@ def none(
 
 def sum(  # noqa: A001 the public name is the reduction's
     values: Float[ArrayLike, "*batch"],
-    weights: Float[ArrayLike, "*batch"] | Bool[ArrayLike, "*batch"] | None = None,
+    weights: Real[ArrayLike, "*#batch"] | Bool[ArrayLike, "*#batch"] | None = None,
     *,
     axis_name: AxisName | None = None,
 ) -> Float[Array, ""]:
@@ -70,12 +71,12 @@ def sum(  # noqa: A001 the public name is the reduction's
     Array(4., dtype=float32)
     """
     weighted = none(values, weights)
-    return _over_mesh(jnp.sum(weighted if weights is None else in_one_piece(weighted)), axis_name)
+    return _over_mesh(jnp.sum(weighted if weights is None else fuse_whole(weighted)), axis_name)
 
 
 def mean(
     values: Float[ArrayLike, "*batch"],
-    weights: Float[ArrayLike, "*batch"] | Bool[ArrayLike, "*batch"] | None = None,
+    weights: Real[ArrayLike, "*#batch"] | Bool[ArrayLike, "*#batch"] | None = None,
     *,
     axis_name: AxisName | None = None,
 ) -> Float[Array, ""]:
@@ -91,12 +92,12 @@ def mean(
     """
     values, weights = _checked("mean", values, weights)
     count = jnp.asarray(values.size, values.dtype) if weights is None else jnp.sum(weights, dtype=values.dtype)
-    return divide(sum(values, weights, axis_name=axis_name), _over_mesh(count, axis_name))
+    return safe_divide(sum(values, weights, axis_name=axis_name), _over_mesh(count, axis_name))
 
 
 def batchmean(
     values: Float[ArrayLike, "*batch"],
-    weights: Float[ArrayLike, "*batch"] | Bool[ArrayLike, "*batch"] | None = None,
+    weights: Real[ArrayLike, "*#batch"] | Bool[ArrayLike, "*#batch"] | None = None,
     *,
     axis_name: AxisName | None = None,
 ) -> Float[Array, ""]:
@@ -113,7 +114,7 @@ def batchmean(
     values, weights = _checked("batchmean", values, weights)
     kept = jnp.ones(values.shape) if weights is None else weights.astype(values.dtype)
     count = jnp.sum(jnp.any(kept > 0, axis=tuple(range(1, kept.ndim))), dtype=values.dtype)
-    return divide(sum(values, weights, axis_name=axis_name), _over_mesh(count, axis_name))
+    return safe_divide(sum(values, weights, axis_name=axis_name), _over_mesh(count, axis_name))
 
 
 NAMED: dict[str, Callable[..., Array]] = {"mean": mean, "sum": sum, "none": none, "batchmean": batchmean}
@@ -161,14 +162,6 @@ def is_mean(reduction: Reduction) -> bool:
 def is_sum(reduction: Reduction) -> bool:
     """Whether a reduction is the sum, by name or as the function, on an axis or not."""
     return getattr(reduction, "func", reduction) in ("sum", sum)
-
-
-def reduce_weighted(
-    function: str, reduction: Reduction, weighted: Array, weights: Array, where: Array | None
-) -> Float[Array, "*reduced"]:
-    """Of losses that hold their weights: the mean divides by the sum of these, every other reduction gets the mask."""
-    reduce = resolve(function, reduction)
-    return divide(reduce(weighted, where), reduce(weights, where)) if is_mean(reduction) else reduce(weighted, where)
 
 
 def _checked(function: str, values: Any, weights: Any) -> tuple[Array, Array | None]:

@@ -8,13 +8,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Real
 
-from jaxloss._contracts import Contract, single_precision
+from jaxloss._call import Call
+from jaxloss._contracts.arrays import nan_outside, single_precision
 from jaxloss._eager import compiled_when_eager
-from jaxloss._numerics import fill_hidden, in_one_piece, nan_unless, quotient, weigh, with_slopes
+from jaxloss._numerics.derivatives import with_derivatives
+from jaxloss._numerics.safe import nan_unless, safe_multiply, stable_divide
+from jaxloss._numerics.xla import FUSES_CASTS_INTO_SUMS, fuse_whole
 from jaxloss._typing import ArrayLike
-from jaxloss.reductions import Reduction, resolve
+from jaxloss.reductions import Reduction
 
 
 @compiled_when_eager
@@ -22,7 +25,8 @@ def mse_loss(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "*batch"],
     *,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
     r"""Squared error, `(pred - target)^2`.
@@ -30,7 +34,9 @@ def mse_loss(
     Args:
         pred: predictions, floating.
         target: what they should be, floating, of exactly the shape of `pred`.
-        where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
         reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
 
     Returns:
@@ -47,10 +53,9 @@ def mse_loss(
     >>> mse_loss(jnp.array([2.5, 0.0]), jnp.array([3.0, -0.5]))
     Array(0.25, dtype=float32)
     """
-    contract = Contract("mse_loss")
-    reduce = resolve(contract.function, reduction)
-    pred, target, where = _pair(contract, pred, target, where)
-    return reduce(_squared_error(pred, target), where)
+    call = Call("mse_loss", sample_weight, where, reduction)
+    pred, target = call.elementwise_as_given(pred=pred, target=target)
+    return call.reduce(_squared_error(pred, target))
 
 
 @compiled_when_eager
@@ -58,7 +63,8 @@ def l1_loss(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "*batch"],
     *,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
     r"""Absolute error, `|pred - target|`; the gradient at 0 is 0.
@@ -66,7 +72,9 @@ def l1_loss(
     Args:
         pred: predictions, floating.
         target: what they should be, floating, of exactly the shape of `pred`.
-        where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
         reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
 
     Returns:
@@ -83,10 +91,9 @@ def l1_loss(
     >>> l1_loss(jnp.array([2.5, 0.0]), jnp.array([3.0, -0.5]))
     Array(0.5, dtype=float32)
     """
-    contract = Contract("l1_loss")
-    reduce = resolve(contract.function, reduction)
-    pred, target, where = _pair(contract, pred, target, where)
-    return reduce(_absolute_error(pred, target), where)
+    call = Call("l1_loss", sample_weight, where, reduction)
+    pred, target = call.elementwise_as_given(pred=pred, target=target)
+    return call.reduce(_absolute_error(pred, target))
 
 
 @compiled_when_eager
@@ -94,8 +101,9 @@ def smooth_l1_loss(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "*batch"],
     *,
-    beta: Float[ArrayLike, ""] | float = 1.0,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    beta: Real[ArrayLike, ""] = 1.0,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
     r"""Squared error near 0, absolute error beyond, with d = pred - target:
@@ -107,7 +115,9 @@ def smooth_l1_loss(
         pred: predictions, floating.
         target: what they should be, floating, of exactly the shape of `pred`.
         beta: where the two meet, at least 0, in the unit of `pred`; 0 is `l1_loss`. May be traced.
-        where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
         reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
 
     Returns:
@@ -124,11 +134,11 @@ def smooth_l1_loss(
     >>> smooth_l1_loss(jnp.array([2.5, 0.0]), jnp.array([3.0, 2.0]), reduction="none")
     Array([0.125, 1.5  ], dtype=float32)
     """
-    contract = Contract("smooth_l1_loss")
-    reduce = resolve(contract.function, reduction)
-    error, where = _error(contract, pred, target, where)
-    beta = contract.nonnegative(error.dtype, beta=beta)
-    return reduce(_smooth_l1(error, beta), where)
+    call = Call("smooth_l1_loss", sample_weight, where, reduction)
+    pred, target = call.elementwise_as_given(pred=pred, target=target)
+    error = _difference(pred, target)
+    beta = call.nonnegative(error.dtype, beta=beta)
+    return call.reduce(_smooth_l1(error, beta))
 
 
 @compiled_when_eager
@@ -136,8 +146,9 @@ def huber_loss(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "*batch"],
     *,
-    delta: Float[ArrayLike, ""] | float = 1.0,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    delta: Real[ArrayLike, ""] = 1.0,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
     r"""Squared error near 0, a multiple of the absolute error beyond, with d = pred - target:
@@ -150,8 +161,10 @@ def huber_loss(
     Args:
         pred: predictions, floating.
         target: what they should be, floating, of exactly the shape of `pred`.
-        delta: where the two meet and the largest slope, greater than 0, in the unit of `pred`. May be traced.
-        where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
+        delta: where the two meet, and the largest gradient; greater than 0, in the unit of `pred`. May be traced.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
         reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
 
     Returns:
@@ -168,12 +181,11 @@ def huber_loss(
     >>> huber_loss(jnp.array([2.5, 0.0]), jnp.array([3.0, 4.0]), delta=2.0, reduction="none")
     Array([0.125, 6.   ], dtype=float32)
     """
-    contract = Contract("huber_loss")
-    reduce = resolve(contract.function, reduction)
-    pred, target, where = _pair(contract, pred, target, where)
-    pred, target = single_precision(pred), single_precision(target)
-    delta = contract.positive(pred.dtype, delta=delta)
-    return reduce(_huber(0.5 * pred - 0.5 * target, delta), where)
+    call = Call("huber_loss", sample_weight, where, reduction)
+    pred, target = call.elementwise_as_given(pred=pred, target=target)
+    half_error = 0.5 * single_precision(pred) - 0.5 * single_precision(target)
+    delta = call.positive(half_error.dtype, delta=delta)
+    return call.reduce(_huber(half_error, delta))
 
 
 @compiled_when_eager
@@ -181,19 +193,22 @@ def log_cosh_loss(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "*batch"],
     *,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
     r"""Half the squared error near 0, absolute error beyond, and smooth to every order, with d = pred - target:
 
         loss = log cosh d
 
-    It never overflows: far out it is `|d| - log 2`. The slope is tanh d, the curvature 1 - tanh^2 d.
+    It never overflows: far out it is `|d| - log 2`. Its first derivative is tanh d, its second 1 - tanh^2 d.
 
     Args:
         pred: predictions, floating.
         target: what they should be, floating, of exactly the shape of `pred`.
-        where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
         reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
 
     Returns:
@@ -211,10 +226,9 @@ def log_cosh_loss(
     >>> print(log_cosh_loss(jnp.array([2.5, 0.0]), jnp.array([3.0, 100.0]), reduction="none").round(4))
     [ 0.1201 99.3069]
     """
-    contract = Contract("log_cosh_loss")
-    reduce = resolve(contract.function, reduction)
-    error, where = _error(contract, pred, target, where)
-    return reduce(in_one_piece(_log_cosh(error)), where)
+    call = Call("log_cosh_loss", sample_weight, where, reduction)
+    pred, target = call.elementwise_as_given(pred=pred, target=target)
+    return call.reduce(fuse_whole(_log_cosh(_difference(pred, target))))
 
 
 @compiled_when_eager
@@ -222,8 +236,9 @@ def quantile_loss(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "..."],
     *,
-    quantile: Float[ArrayLike, ""] | Float[ArrayLike, " quantiles"] | float = 0.5,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    quantile: Real[ArrayLike, ""] | Real[ArrayLike, " quantiles"] = 0.5,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
     r"""Pinball loss, least where `pred` is the q-quantile of the target, with d = target - pred:
@@ -239,7 +254,9 @@ def quantile_loss(
             without the last axis.
         quantile: q in [0, 1], or a 1-d array of them, one for each entry of the last axis of `pred`. 0.9 punishes
             predictions that are too low nine times as much as those too high. May be traced.
-        where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
         reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
 
     Returns:
@@ -258,29 +275,27 @@ def quantile_loss(
     >>> print(quantile_loss(pred, target, quantile=jnp.array([0.1, 0.5, 0.9]), reduction="none").round(1))
     [[0.2 0.5 0.1]]
     """
-    contract = Contract("quantile_loss")
-    reduce = resolve(contract.function, reduction)
-    if contract.array("quantile", quantile).ndim == 0:
-        pred, target = contract.floats(pred=pred, target=target)
-        q = contract.fraction(pred.dtype, quantile=quantile)
+    call = Call("quantile_loss", sample_weight, where, reduction)
+    if call.array("quantile", quantile).ndim == 0:
+        pred, target = call.elementwise(pred=pred, target=target)
+        q = call.fraction(pred.dtype, quantile=quantile)
     else:
-        pred, target, q = _many_quantiles(contract, pred, target, quantile)
-    where = contract.mask(pred.shape, where=where)
-    pred, target = fill_hidden(where, 0.0, pred, target)
+        pred, target, q = _many_quantiles(call, pred, target, quantile)
     middle = (q - 0.5) * nan_unless(target == pred)  # NaN is neither above nor below.
-    slope = jnp.where(target > pred, q, jnp.where(target < pred, q - 1, middle))
-    return reduce(in_one_piece(weigh(2 * slope, 0.5 * target - 0.5 * pred)), where)
+    derivative = jnp.where(target > pred, q, jnp.where(target < pred, q - 1, middle))
+    return call.reduce(fuse_whole(safe_multiply(2 * derivative, 0.5 * target - 0.5 * pred)))
 
 
 @compiled_when_eager
 def gaussian_nll_loss(
     pred: Float[ArrayLike, "*batch"],
     target: Float[ArrayLike, "*batch"],
-    var: Float[ArrayLike, "..."] | float,
+    var: Float[ArrayLike, "..."] | Real[ArrayLike, ""],
     *,
     full: bool = False,
-    eps: Float[ArrayLike, ""] | float = 1e-6,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    eps: Real[ArrayLike, ""] = 1e-6,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
     r"""Negative log-likelihood of the target under a normal distribution of predicted mean and variance:
@@ -298,7 +313,9 @@ def gaussian_nll_loss(
             one variance a row; or one number, which may be traced. A negative variance gives NaN in value and gradient.
         full: add the constant, which makes the loss a likelihood and changes no gradient.
         eps: the least variance, at least 0, in the unit of `var`. May be traced; no gradient flows to it.
-        where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
         reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
 
     Returns:
@@ -318,17 +335,13 @@ def gaussian_nll_loss(
     >>> print(f"{gaussian_nll_loss(pred, target, var):.4f}")
     0.5000
     """
-    contract = Contract("gaussian_nll_loss")
-    reduce = resolve(contract.function, reduction)
-    pred, target = contract.floats(pred=pred, target=target)
-    var = _variance(contract, pred, var)
-    eps = contract.nonnegative(pred.dtype, eps=eps)
-    where = contract.mask(pred.shape, where=where)
-    pred, target = fill_hidden(where, 0.0, pred, target)
-    (var,) = fill_hidden(where, 1.0, var)
-    var = contract.nonnegative_values("For a log-variance pass its exponential.", var=var)
+    call = Call("gaussian_nll_loss", sample_weight, where, reduction)
+    pred, target = call.elementwise(pred=pred, target=target)
+    (var,) = call.visible(1.0, _variance(call, pred, var))
+    var = call.nonnegative_values("For a log-variance pass its exponential.", var=var)
+    eps = call.nonnegative(pred.dtype, eps=eps)
     values = _gaussian_nll(pred, target, _at_least(var, eps))
-    return reduce(in_one_piece(values + 0.5 * math.log(2 * math.pi) if full else values), where)
+    return call.reduce(fuse_whole(values + 0.5 * math.log(2 * math.pi) if full else values))
 
 
 @compiled_when_eager
@@ -338,8 +351,9 @@ def poisson_nll_loss(
     *,
     log_input: bool = True,
     full: bool = False,
-    eps: Float[ArrayLike, ""] | float = 1e-8,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    eps: Real[ArrayLike, ""] = 1e-8,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
     r"""Negative log-likelihood of counts y under a Poisson distribution, of predicted log-rate or rate x:
@@ -358,7 +372,9 @@ def poisson_nll_loss(
         full: add Stirling's approximation.
         eps: keeps the logarithm of a rate of 0 finite, at least 0, in the unit of the rate; not used if `log_input`.
             May be traced.
-        where: booleans that broadcast to the unreduced loss; what is False counts for nothing.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
         reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
 
     Returns:
@@ -376,81 +392,64 @@ def poisson_nll_loss(
     >>> print(poisson_nll_loss(jnp.array([0.0, 1.0]), jnp.array([2.0, 3.0]), reduction="none").round(4))
     [ 1.     -0.2817]
     """
-    contract = Contract("poisson_nll_loss")
-    reduce = resolve(contract.function, reduction)
-    pred, target = contract.floats("Cast it: target.astype(jnp.float32).", pred=pred, target=target)
-    eps = contract.nonnegative(pred.dtype, eps=eps)
-    where = contract.mask(pred.shape, where=where)
-    pred, target = fill_hidden(where, 1.0, pred, target)
-    target = contract.nonnegative_values(target=target)
+    call = Call("poisson_nll_loss", sample_weight, where, reduction)
+    pred, target = call.elementwise("Cast it: target.astype(jnp.float32).", fill=1.0, pred=pred, target=target)
+    eps = call.nonnegative(pred.dtype, eps=eps)
+    target = call.nonnegative_values(target=target)
 
     if log_input:
         rate, log_rate = _exp(pred), pred
     else:
-        pred = contract.nonnegative_values("For log-rates use log_input=True.", pred=pred)
+        pred = call.nonnegative_values("For log-rates use log_input=True.", pred=pred)
         rate, log_rate = pred, jnp.log(jnp.where((target == 0) & (pred + eps == 0), 1.0, pred + eps))
-    values = rate - weigh(target, log_rate)
+    values = rate - safe_multiply(target, log_rate)
     if full:
         many = jnp.where(target > 1, target, 1.0)
         likelihood = rate + many * (jnp.log(many) - 1 - log_rate) + 0.5 * jnp.log(2 * math.pi * many)
         values = jnp.where(target > 1, likelihood, values)
-    return reduce(in_one_piece(values), where)
+    return call.reduce(fuse_whole(values))
 
 
-@with_slopes(jnp.exp)
+@with_derivatives(jnp.exp)
 def _exp(value: Array) -> Array:
     return jnp.exp(value)
-
-
-def _pair(contract: Contract, pred: Any, target: Any, where: Any) -> tuple[Array, Array, Array | None]:
-    """What every loss of two numbers does first; what is masked becomes an error of 0."""
-    pred, target = contract.floats_as_given(pred=pred, target=target)
-    where = contract.mask(pred.shape, where=where)
-    pred, target = fill_hidden(where, 0.0, pred, target)
-    return pred, target, where
-
-
-def _error(contract: Contract, pred: Any, target: Any, where: Any) -> tuple[Array, Array | None]:
-    pred, target, where = _pair(contract, pred, target, where)
-    return _difference(pred, target), where
 
 
 def _difference(pred: Array, target: Array) -> Array:
     return single_precision(pred) - single_precision(target)
 
 
-def _of_error(slope: Callable[[Array], Array], value: Callable[[Array], Array]) -> Callable[[Array, Array], Array]:
+def _of_error(derivative: Callable[[Array], Array], value: Callable[[Array], Array]) -> Callable[[Array, Array], Array]:
     """A function of the error that reads both arrays as they are given: XLA stores neither the error nor the value."""
 
-    @with_slopes(
-        lambda pred, target: slope(_difference(pred, target)), lambda pred, target: -slope(_difference(pred, target))
+    @with_derivatives(
+        lambda pred, target: derivative(_difference(pred, target)),
+        lambda pred, target: -derivative(_difference(pred, target)),
     )
     def of_error(pred: Array, target: Array) -> Array:
         values = value(_difference(pred, target))
-        return values if pred.dtype == values.dtype or _SUMS_HALF_PRECISION else in_one_piece(values)
+        return values if pred.dtype == values.dtype or FUSES_CASTS_INTO_SUMS else fuse_whole(values)
 
     return of_error
 
 
-# XLA on CPU casts where it sums; before, it stored what it had cast.
-_SUMS_HALF_PRECISION = jax.__version_info__ >= (0, 11, 2)
 _squared_error = _of_error(lambda error: 2 * error, jnp.square)
 _absolute_error = _of_error(jnp.sign, jnp.abs)
 
 
-def _smooth_l1_slope(error: Array, beta: Array | float) -> Array:
+def _smooth_l1_derivative(error: Array, beta: Array | float) -> Array:
     sharp = beta < jnp.finfo(error.dtype).tiny
     return jnp.where(sharp, jnp.sign(error), jnp.clip(error / jnp.where(sharp, 1.0, beta), -1.0, 1.0))
 
 
-@with_slopes(_smooth_l1_slope, lambda error, beta: -0.5 * jnp.square(_smooth_l1_slope(error, beta)))
+@with_derivatives(_smooth_l1_derivative, lambda error, beta: -0.5 * jnp.square(_smooth_l1_derivative(error, beta)))
 def _smooth_l1(error: Array, beta: Array | float) -> Array:
     size = jnp.abs(error)
     near = size < beta
     return jnp.where(near, 0.5 * size * (size / jnp.where(near, beta, 1.0)), size - 0.5 * beta)
 
 
-@with_slopes(
+@with_derivatives(
     lambda half, delta: 2 * jnp.clip(2 * half, -delta, delta),
     lambda half, delta: jax.nn.relu(2 * jnp.abs(half) - delta),
 )
@@ -460,7 +459,7 @@ def _huber(half: Array, delta: Array | float) -> Array:
     return jnp.where(2 * size < delta, 2 * jnp.square(half), 2 * (delta * (size - 0.25 * delta)))
 
 
-@with_slopes(jnp.tanh)
+@with_derivatives(jnp.tanh)
 def _log_cosh(error: Array) -> Array:
     # cosh d is exp(|d|) (1 + u + u^2 / 2) with u = exp(-|d|) - 1; near 0 its series keeps the digits.
     size = jnp.abs(error)
@@ -472,29 +471,36 @@ def _log_cosh(error: Array) -> Array:
     return jnp.where(near, 0.0, size) + jnp.log1p(jnp.where(near, excess, u + 0.5 * jnp.square(u)))
 
 
-def _many_quantiles(contract: Contract, pred: Any, target: Any, quantile: Any) -> tuple[Array, Array, Array]:
+def _many_quantiles(call: Call, pred: Any, target: Any, quantile: Any) -> tuple[Array, Array, Array]:
     """Predictions, the target of each, and the quantile of each entry of the last axis."""
-    (pred,) = contract.rows(None, "the quantiles", pred=pred)
+    (pred,) = call.rows(None, "the quantiles", pred=pred)
     hint = "For an array of quantiles `target` lacks the last axis of `pred`."
-    target = contract.floating([pred.shape[:-1]], hint, target=target)
-    meaning = "one number for each entry of the last axis of `pred`"
-    q = contract.fractions(pred.shape[-1], meaning, pred.dtype, quantile=quantile)
-    return pred, jnp.broadcast_to(target[..., None], pred.shape), jnp.broadcast_to(q, pred.shape)
+    target = call.floating([pred.shape[:-1]], hint, target=target)
+    array = call.numeric("quantile", quantile)
+    problem = "`quantile` must have one number for each entry of the last axis of `pred`"
+    call.require_shape(f"{problem}, shape ({pred.shape[-1]},)", array, (pred.shape[-1],))
+    inside = (array >= 0) & (array <= 1)
+    call.check_range("values in [0, 1]", inside, "", quantile=array)
+    q = nan_outside(inside, array, pred.dtype)
+    call.hide(pred.shape, pred.dtype)
+    target, q = (jnp.broadcast_to(each, pred.shape) for each in (target[..., None], q))
+    pred, target = call.visible(0.0, pred, target)
+    return pred, target, q
 
 
-def _variance(contract: Contract, pred: Array, var: Any) -> Array:
+def _variance(call: Call, pred: Array, var: Any) -> Array:
     """One number, one a row, or an array of pred's shape with a 1 on one axis at most."""
-    ndim = contract.array("var", var).ndim
+    ndim = call.array("var", var).ndim
     if isinstance(var, numbers.Real) or (ndim == 0 and pred.ndim > 1):
-        return jnp.asarray(contract.nonnegative(pred.dtype, var=var), pred.dtype)
+        return jnp.asarray(call.nonnegative(pred.dtype, var=var), pred.dtype)
     shared = [(*pred.shape[:axis], 1, *pred.shape[axis + 1 :]) for axis in range(pred.ndim)]
     rows = [pred.shape[:-1]] if pred.ndim else []
     hint = "Variances are shared along one axis: jnp.broadcast_to(var, pred.shape)."
-    var = contract.floating([pred.shape, *shared, *rows], hint, var=var)
+    var = call.floating([pred.shape, *shared, *rows], hint, var=var)
     return jnp.broadcast_to(var[..., None] if var.ndim < pred.ndim else var, pred.shape)
 
 
-@with_slopes(lambda var, eps: 1.0, None)
+@with_derivatives(lambda var, eps: 1.0, None)
 def _at_least(var: Array, eps: Array | float) -> Array:
     """max(var, eps), differentiated as if var were not clamped. NaN, and no plausible number, if var is negative."""
     return jnp.maximum(var, eps) * nan_unless(var >= 0)
@@ -502,10 +508,10 @@ def _at_least(var: Array, eps: Array | float) -> Array:
 
 def _half_by_variance(pred: Array, target: Array, var: Array) -> Array:
     """Half the error does not overflow, and products of it in this order do no sooner than the loss."""
-    return quotient(0.5 * pred - 0.5 * target, var)
+    return stable_divide(0.5 * pred - 0.5 * target, var)
 
 
-@with_slopes(
+@with_derivatives(
     lambda *arrays: 2 * _half_by_variance(*arrays),
     lambda *arrays: -2 * _half_by_variance(*arrays),
     lambda pred, target, var: 0.5 / var - 2 * jnp.square(_half_by_variance(pred, target, var)),

@@ -5,13 +5,16 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Real
 
-from jaxloss._contracts import Contract
+from jaxloss._call import Call
 from jaxloss._eager import compiled_when_eager
-from jaxloss._numerics import divide, fill_hidden, in_one_piece, miss, odds, with_slopes
+from jaxloss._numerics.derivatives import with_derivatives
+from jaxloss._numerics.logistic import one_minus_p_t, sigmoid_derivative
+from jaxloss._numerics.safe import fill_masked, safe_divide
+from jaxloss._numerics.xla import fuse_whole
 from jaxloss._typing import ArrayLike
-from jaxloss.reductions import Reduction, resolve
+from jaxloss.reductions import Reduction
 
 
 @compiled_when_eager
@@ -21,8 +24,9 @@ def dice_loss(
     *,
     from_logits: bool = True,
     axis: int | Sequence[int] | None = None,
-    smooth: Float[ArrayLike, ""] | float = 1e-5,
-    where: Bool[ArrayLike, "*batch"] | None = None,
+    smooth: Real[ArrayLike, ""] = 1e-5,
+    sample_weight: Real[ArrayLike, "..."] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
     r"""One less the Dice coefficient (F1 score) of soft sets, with p = sigmoid(pred):
@@ -38,8 +42,10 @@ def dice_loss(
         from_logits: whether a sigmoid is applied to `pred`.
         axis: the axes that form a set; None for all.
         smooth: added above and below, at least 0, in elements; the loss of two empty sets is 0, with `smooth=0` too.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
         where: booleans that broadcast to `pred`; elements (void pixels, padding) belong to no set where False. A set
-            with no element left counts for nothing.
+            with no element left is ignored.
         reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
 
     Returns:
@@ -59,52 +65,50 @@ def dice_loss(
     >>> print(f"{dice_loss(jnp.array([[3.0, 0.0, 0.0, -3.0]]), mask):.4f}")
     0.2737
     """
-    contract = Contract("dice_loss")
-    reduce = resolve(contract.function, reduction)
-    pred, target = contract.floats(
+    call = Call("dice_loss", sample_weight, None, reduction)  # The mask is one of elements.
+    pred, target = call.floats(
         "Cast it: target.astype(jnp.float32), or encode it: jax.nn.one_hot.", pred=pred, target=target
     )
-    axes = contract.axes(axis, pred.ndim)
-    smooth = contract.nonnegative(pred.dtype, smooth=smooth)
-    where = contract.mask(pred.shape, "`pred`", where=where)
-    pred, target = fill_hidden(where, 0.0, pred, target)
-    target = contract.probabilities(target=target)
+    axes = call.axes(axis, pred.ndim)
+    smooth = call.nonnegative(pred.dtype, smooth=smooth)
+    elements = call.mask(pred.shape, "`pred`", where=where)
+    call.hide(
+        tuple(size for place, size in enumerate(pred.shape) if place not in axes),
+        pred.dtype,
+        None if elements is None else jnp.any(elements, axes),
+    )
+    pred, target = fill_masked(elements, 0.0, pred, target)
+    target = call.probabilities(target=target)
     if from_logits:
-        contract.check_not_sigmoid(pred, where)
+        call.check_not_sigmoid(pred, elements)
     else:
-        pred = contract.probabilities("For logits use from_logits=True.", pred=pred)
+        pred = call.probabilities("For logits use from_logits=True.", pred=pred)
 
-    differ, overlap = (_differ_of_logits, _overlap_of_logits) if from_logits else (_differ, jnp.multiply)
-    differ = jnp.sum(in_one_piece(differ(pred, target)), axes, where=where)
-    overlap = 2 * jnp.sum(in_one_piece(overlap(pred, target)), axes, where=where) + smooth
-    return reduce(_dice(differ, overlap), None if where is None else jnp.any(where, axes))
+    difference, overlap = (_difference_of_logits, _overlap_of_logits) if from_logits else (_difference, jnp.multiply)
+    difference = jnp.sum(fuse_whole(difference(pred, target)), axes, where=elements)
+    overlap = 2 * jnp.sum(fuse_whole(overlap(pred, target)), axes, where=elements) + smooth
+    return call.reduce(_dice(difference, overlap))
 
 
 # p + y is p (1 - y) + (1 - p) y + 2 p y. All terms are positive: neither a near-perfect overlap nor next to none loses
 # its digits.
-def _differ(p: Array, target: Array) -> Array:
+def _difference(p: Array, target: Array) -> Array:
     return p * (1 - target) + (1 - p) * target
 
 
-_differ_of_logits = with_slopes(
-    lambda pred, target: (1 - 2 * target) * _variance(pred), lambda pred, target: -jnp.tanh(0.5 * pred)
-)(miss)
+_difference_of_logits = with_derivatives(
+    lambda pred, target: (1 - 2 * target) * sigmoid_derivative(pred), lambda pred, target: -jnp.tanh(0.5 * pred)
+)(one_minus_p_t)
 
 
-@with_slopes(lambda pred, target: target * _variance(pred), lambda pred, target: jax.nn.sigmoid(pred))
+@with_derivatives(lambda pred, target: target * sigmoid_derivative(pred), lambda pred, target: jax.nn.sigmoid(pred))
 def _overlap_of_logits(pred: Array, target: Array) -> Array:
     return jax.nn.sigmoid(pred) * target
 
 
-def _variance(logits: Array) -> Array:
-    """p (1 - p)"""
-    less = odds(logits)
-    return less * jnp.square(1 / (1 + less))
-
-
-@with_slopes(
-    lambda differ, overlap: divide(divide(overlap, differ + overlap), differ + overlap),
-    lambda differ, overlap: -divide(divide(differ, differ + overlap), differ + overlap),
+@with_derivatives(
+    lambda difference, overlap: safe_divide(safe_divide(overlap, difference + overlap), difference + overlap),
+    lambda difference, overlap: -safe_divide(safe_divide(difference, difference + overlap), difference + overlap),
 )
-def _dice(differ: Array, overlap: Array) -> Array:
-    return divide(differ, differ + overlap)
+def _dice(difference: Array, overlap: Array) -> Array:
+    return safe_divide(difference, difference + overlap)

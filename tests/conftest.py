@@ -2,10 +2,15 @@ import importlib.util
 import os
 
 import hypothesis
+import jaxtyping
 import pytest
 
 # Compiling takes most of the time, and most tests do not ask for XLA's best: those of numbers do, see `support.py`.
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0"
+
+from tests import annotations
+
+annotations.enforce()
 
 # PyTorch is the `parity` extra: without it the suite is whole, not skipped.
 collect_ignore = [] if importlib.util.find_spec("torch") else ["parity", "wall/test_known_bugs_in_pytorch.py"]
@@ -20,8 +25,8 @@ def pytest_configure(config):
     thorough = config.getoption("thorough", default=False) or bool(os.environ.get("JAXLOSS_THOROUGH"))
     os.environ["JAXLOSS_THOROUGH"] = "1" if thorough else ""
     # The same draws every time, and no deadline: the first call of a shape compiles.
-    for name, max_examples in (("jaxloss", 15 if thorough else 4), ("thorough", 15)):
-        hypothesis.settings.register_profile(name, deadline=None, derandomize=True, max_examples=max_examples)
+    examples = 15 if thorough else 4
+    hypothesis.settings.register_profile("jaxloss", deadline=None, derandomize=True, max_examples=examples)
     hypothesis.settings.load_profile("jaxloss")
 
 
@@ -32,3 +37,11 @@ def pytest_collection_modifyitems(items):
         case = getattr(item, "callspec", None) and item.callspec.params.get("case")
         if hasattr(case, "record"):
             item.add_marker(pytest.mark.xdist_group(case.record.name))
+
+
+@pytest.fixture
+def without_annotations():
+    """For calls that the annotations exclude and that are accepted all the same."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

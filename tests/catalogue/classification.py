@@ -142,7 +142,7 @@ RECORDS = (
         garbage=((NAN, INF, -INF, 1e30), (-1, 99, -(2**31))),
         torch=torch_classes,
         refuses=(
-            Bad((LOGITS, LABELS.astype(np.float32)), {}, "`target` must hold integer .* soft_target_cross_entropy"),
+            Bad((LOGITS, LABELS.astype(np.float32)), {}, "`target` must hold integer .* target.astype\\(jnp.int32\\)"),
             Bad((LOGITS, LOGITS), {}, "`target` must hold integer .* got float32 .* soft_target_cross_entropy"),
             Bad(
                 (LOGITS, LOGITS.astype(np.int32)), {}, "`target` must hold integer .* \\(3,\\), got int32 .*\\(3, 5\\)"
@@ -195,7 +195,7 @@ RECORDS = (
         garbage=((NAN, INF, -INF, 1e30), (-1, 99, -(2**31))),
         torch=torch_nll,
         refuses=(
-            Bad((LOGITS, LABELS.astype(np.float32)), {}, "`target` must hold integer .* target.argmax"),
+            Bad((LOGITS, LABELS.astype(np.float32)), {}, "`target` must hold integer .* target.astype\\(jnp.int32\\)"),
             Bad(
                 (LOGITS, LOGITS.astype(np.int32)),
                 {},

@@ -1,7 +1,10 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import export
 
 import jaxloss
 
@@ -162,3 +165,176 @@ def test_nan_features_of_padding_do_not_reach_the_kernel():
 def test_pytorchs_transposed_kernel_is_refused():
     with pytest.raises(AssertionError, match="linear_cross_entropy: `kernel` must be .*PyTorch's is transposed"):
         jaxloss.linear_cross_entropy(FEATURES, KERNEL.T, LABELS)
+
+
+SCALARS = {"label_smoothing": jnp.float32(0.1), "z_loss": jnp.float32(0.1), "logit_softcap": jnp.float32(3.0)}
+EVERY_OPTION = {"bias": BIAS, "weight": jnp.linspace(0.5, 2, 11), "ignore_index": -1, **SCALARS}
+
+
+def value_and_slopes(options, features, kernel, labels):
+    def loss(features, kernel):
+        return jaxloss.linear_cross_entropy(features, kernel, labels, **options).sum()
+
+    return jax.value_and_grad(loss, (0, 1))(features, kernel)
+
+
+def assert_same(actual, expected, tolerance):
+    for ours, theirs in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
+        assert ours.dtype == theirs.dtype
+        ours, theirs = np.asarray(ours, np.float32), np.asarray(theirs, np.float32)
+        np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance * abs(theirs).max())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("batch", "options"),
+    [
+        ("b", {}),
+        ("b", {"chunk_size": 5}),
+        ("b, 3", {"chunk_size": 5, "reduction": "sum", "ignore_index": 2, "label_smoothing": 0.1}),
+        ("b, t", {"reduction": "none"}),
+        ("b", {"chunk_size": 5, "reduction": "none", "z_loss": 0.1}),
+    ],
+)
+def test_it_is_exported_with_a_batch_of_any_size(dtype, batch, options):
+    step = jax.jit(functools.partial(value_and_slopes, options))
+    sizes = export.symbolic_shape(batch)
+    shapes = ((*sizes, 8), dtype), ((8, 11), dtype), (sizes, jnp.int32)
+    exported = export.export(step)(*(jax.ShapeDtypeStruct(*shape) for shape in shapes))
+    rng = np.random.default_rng(3)
+    for first in (1, 7, 300):
+        size = (first, 3)[: len(sizes)]
+        features = jnp.asarray(rng.normal(size=(*size, 8)), dtype)
+        arrays = features, KERNEL.astype(dtype), jnp.asarray(rng.integers(0, 11, size), jnp.int32)
+        assert_same(exported.call(*arrays), step(*arrays), 1e-5 if dtype == "float32" else 2**-7)
+
+
+def test_a_batch_of_symbolic_size_needs_little_of_the_memory_of_the_logits():
+    def memory(loss):
+        (tokens,) = export.symbolic_shape("b")
+        shapes = ((tokens, 64), jnp.float32), ((64, 8192), jnp.float32), ((tokens,), jnp.int32)
+        exported = export.export(jax.jit(jax.grad(loss, (0, 1))))(*(jax.ShapeDtypeStruct(*shape) for shape in shapes))
+        known = [jax.ShapeDtypeStruct((2048, *shape[1:]) if shape[0] is tokens else shape, t) for shape, t in shapes]
+        analysis = jax.jit(exported.call).lower(*known).compile().memory_analysis()
+        assert analysis is not None
+        return analysis.temp_size_in_bytes
+
+    def plain(features, kernel, labels):
+        return jaxloss.cross_entropy(features @ kernel, labels)
+
+    assert memory(jaxloss.linear_cross_entropy) <= 0.2 * memory(plain)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("options", [{"chunk_size": 12}, {"chunk_size": 5}, {"chunk_size": 5, "reduction": "none"}])
+@pytest.mark.parametrize(
+    "strict", [lambda: jax.numpy_dtype_promotion("strict"), lambda: jax.numpy_rank_promotion("raise")]
+)
+@pytest.mark.parametrize("enable_x64", [False, True])
+def test_nothing_is_promoted_on_the_way(dtype, options, strict, enable_x64):
+    arrays = FEATURES.astype(dtype), KERNEL.astype(dtype)
+    with jax.enable_x64(enable_x64):
+        labels = jnp.asarray(np.asarray(LABELS), jnp.int64 if enable_x64 else jnp.int32)
+        expected = value_and_slopes(EVERY_OPTION | options, *arrays, labels)
+        with strict():
+            assert_same(value_and_slopes(EVERY_OPTION | options, *arrays, labels), expected, 1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_blocks_leak_no_tracer(dtype):
+    arrays = FEATURES.astype(dtype), KERNEL.astype(dtype), LABELS
+    with jax.checking_leaks():
+
+        @jax.jit
+        def step(options, *arrays):
+            return value_and_slopes(options | {"ignore_index": -1, "chunk_size": 5}, *arrays)
+
+        step({name: EVERY_OPTION[name] for name in ("bias", "weight", *SCALARS)}, *arrays)
+
+
+@pytest.mark.parametrize("dtypes", [("bfloat16", "float32"), ("float32", "bfloat16"), ("float16", "bfloat16")])
+def test_unlike_dtypes_are_multiplied_in_float32_and_like_halves_as_they_are(dtypes):
+    features, kernel = FEATURES.astype(dtypes[0]), KERNEL.astype(dtypes[1])
+
+    def operands(features, kernel):
+        loss = functools.partial(jaxloss.linear_cross_entropy, target=jnp.abs(LABELS))
+        products = [e for e in jax.make_jaxpr(loss)(features, kernel).eqns if e.primitive.name == "dot_general"]
+        return {str(operand.aval).split("[")[0] for product in products for operand in product.invars}
+
+    assert operands(features, kernel) == {"float32"}
+    assert operands(features.astype("bfloat16"), kernel.astype("bfloat16")) == {"bfloat16"}
+    gradients = value_and_slopes({"ignore_index": -1}, features, kernel, LABELS)[1]
+    assert tuple(str(gradient.dtype) for gradient in gradients) == dtypes
+
+
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_many_small_blocks_keep_the_digits(reduction):
+    """Equal tokens are rounded the same way in every sum: 250000 blocks were 3e-3 off."""
+    token, kernel, bias = (np.asarray(array) for array in (FEATURES[0, 0], KERNEL, BIAS))
+    features, labels = jnp.broadcast_to(token, (1_000_000, 8)), jnp.full(1_000_000, 3)
+
+    def loss(kernel, bias):
+        options = {"chunk_size": 4, "reduction": reduction}
+        return jaxloss.linear_cross_entropy(features, kernel, labels, bias=bias, **options).mean()
+
+    value, gradients = jax.jit(jax.value_and_grad(loss, (0, 1)))(kernel, bias)
+    logits = token.astype(np.float64) @ kernel + bias
+    likelihood = np.exp(logits) / np.exp(logits).sum()
+    slope = likelihood - (np.arange(11) == 3)
+    np.testing.assert_allclose(value, -np.log(likelihood[3]), rtol=1e-6)
+    for ours, exact in zip(gradients, (np.outer(token, slope), slope), strict=True):
+        np.testing.assert_allclose(ours, exact, rtol=3e-5, atol=3e-5 * abs(exact).max())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("chunk_size", [12, 5])
+def test_an_infinite_cap_is_none(dtype, chunk_size):
+    arrays = FEATURES.astype(dtype), KERNEL.astype(dtype)
+
+    def loss(cap, features, kernel):
+        options = {"ignore_index": -1, "chunk_size": chunk_size, "logit_softcap": cap}
+        return jaxloss.linear_cross_entropy(features, kernel, LABELS, **options)
+
+    expected = jax.value_and_grad(loss, (1, 2))(None, *arrays)
+    tolerance = 1e-6 if dtype == "float32" else 2**-7
+    assert_same(jax.value_and_grad(loss, (1, 2))(float("inf"), *arrays), expected, tolerance)
+    for cap in (jnp.inf, 3e38):  # A logit divided by the latter would be 0.
+        value, (slope, *slopes) = jax.jit(jax.value_and_grad(loss, (0, 1, 2)))(jnp.float32(cap), *arrays)
+        assert_same((value, tuple(slopes)), expected, tolerance)
+        assert slope == 0
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("options", [{"chunk_size": 12}, {"chunk_size": 5}, {"chunk_size": 5, "reduction": "none"}])
+def test_without_features_the_logits_are_the_bias(dtype, options):
+    features, kernel = FEATURES[..., :0].astype(dtype), KERNEL[:0].astype(dtype)
+
+    def ours(bias, features, kernel):
+        all_options = {"bias": bias, "ignore_index": -1} | options
+        return jaxloss.linear_cross_entropy(features, kernel, LABELS, **all_options).sum()
+
+    def plain(bias):
+        logits, reduction = jnp.broadcast_to(bias, (2, 6, 11)), options.get("reduction", "mean")
+        return jaxloss.cross_entropy(logits, LABELS, ignore_index=-1, reduction=reduction).sum()
+
+    value, (slopes, *empty) = jax.value_and_grad(ours, (0, 1, 2))(BIAS, features, kernel)
+    assert_same((value, slopes), jax.value_and_grad(plain)(BIAS), 1e-5)
+    assert [array.shape for array in empty] == [(2, 6, 0), (0, 11)]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("chunk_size", [12, 5])
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+@pytest.mark.parametrize("options", [{}, EVERY_OPTION])
+def test_a_nan_that_counts_is_a_nan_of_value_and_gradient(dtype, chunk_size, reduction, options):
+    options = options | {"chunk_size": chunk_size, "reduction": reduction, "ignore_index": -1}
+    arrays = FEATURES.astype(dtype), KERNEL.astype(dtype)
+    value, (slopes, kernel_slopes) = value_and_slopes(options, arrays[0].at[0, 1, 2].set(jnp.nan), arrays[1], LABELS)
+    assert jnp.isnan(value)
+    assert jnp.isnan(slopes[0, 1]).all()
+    assert jnp.isnan(kernel_slopes).all()
+    assert jnp.isfinite(slopes[0, 2]).all()
+    value, (slopes, kernel_slopes) = value_and_slopes(options, arrays[0], arrays[1].at[2, 3].set(jnp.nan), LABELS)
+    assert jnp.isnan(value)
+    assert jnp.isnan(slopes[LABELS >= 0]).all()
+    assert jnp.isnan(kernel_slopes).all()

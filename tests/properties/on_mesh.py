@@ -141,6 +141,79 @@ def test_blocks_of_tokens_move_no_features_and_add_the_kernels_gradient_once(axi
     assert len(re.findall(r" all-reduce(-start)?\(", compiled)) == 1
 
 
+@pytest.mark.parametrize(
+    ("pred", "kernel"),
+    [
+        (P("data"), P("data", None)),
+        (P("data"), P("model", None)),
+        (P("data"), P("data", "model")),
+        (P("data"), P("model", "data")),
+        (P(("data", "model")), P("model", "data")),
+        (P(None, "data"), P("data", None)),
+        (P("data", None, "model"), P("model", None)),
+        (P(None, None, "model"), P("model", "data")),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize(
+    ("dtype", "options"),
+    [
+        ("float32", {}),
+        ("float32", {"chunk_size": 3}),
+        ("bfloat16", {"chunk_size": 3}),
+        ("float32", {"chunk_size": 3, "reduction": "none"}),
+    ],
+)
+def test_an_explicit_mesh_may_shard_a_kernel_anyhow(pred, kernel, dtype, options):
+    mesh = jax.make_mesh((4, 2), ("data", "model"), axis_types=(jax.sharding.AxisType.Explicit,) * 2)
+    rng = np.random.default_rng(0)
+    arrays = [jnp.asarray(rng.normal(size=shape), dtype) for shape in ((16, 4, 8), (8, 16), (16,))]
+    labels = rng.integers(0, 16, size=(16, 4))
+    weight = np.linspace(0.5, 2, 16, dtype=np.float32)
+
+    def step(labels, weight, *arrays):
+        def loss(features, kernel, bias):
+            more = {"weight": weight, "label_smoothing": 0.1} | options
+            return jaxloss.linear_cross_entropy(features, kernel, labels, bias=bias, **more).sum()
+
+        return jax.value_and_grad(loss, (0, 1, 2))(*arrays)
+
+    expected = jax.jit(step)(labels, weight, *arrays)
+    with jax.set_mesh(mesh):
+        classes = P(kernel[1])
+        specs = P(*pred[:2]), classes, pred, kernel, classes
+        given = [labels, weight, *arrays]
+        sharded = [jax.device_put(a, NamedSharding(mesh, spec)) for a, spec in zip(given, specs, strict=True)]
+        value, gradients = jax.jit(step)(*sharded)
+    tolerance = 1e-5 if dtype == "float32" else 2**-7
+    assert_close(value, expected[0], tolerance)
+    for gradient, exact, array in zip(gradients, expected[1], sharded[2:], strict=True):
+        assert_close(gradient.astype(jnp.float32), exact.astype(jnp.float32), tolerance)
+        assert gradient.sharding.is_equivalent_to(array.sharding, array.ndim)
+
+
+@pytest.mark.parametrize("axis_type", [jax.sharding.AxisType.Auto, jax.sharding.AxisType.Explicit], ids=str)
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_blocks_of_tokens_report_bad_labels(axis_type, reduction):
+    mesh = make_mesh(axis_type)
+    with jax.set_mesh(mesh):
+        features, labels = (
+            jax.device_put(array, NamedSharding(mesh, P("data"))) for array in (jnp.ones((64, 4)), jnp.full(64, 3))
+        )
+
+        def step(kernel, labels):
+            def loss(kernel):
+                options = {"chunk_size": 2, "reduction": reduction}
+                return jaxloss.linear_cross_entropy(features, kernel, labels, **options).sum()
+
+            return jax.value_and_grad(loss)(kernel)
+
+        checked = jax.jit(checkify.checkify(step))
+        checked(jnp.ones((4, 5)), labels)[0].throw()
+        with pytest.raises(checkify.JaxRuntimeError, match="linear_cross_entropy: `target` must hold class indices"):
+            checked(jnp.ones((4, 3)), labels)[0].throw()
+
+
 def test_bad_values_are_reported_from_a_sharded_step(mesh):
     logits = jax.device_put(jnp.zeros((16, 3)), NamedSharding(mesh, P("data")))
     labels = jax.device_put(jnp.full(16, 3), NamedSharding(mesh, P("data")))

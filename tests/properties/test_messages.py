@@ -121,6 +121,7 @@ def test_an_option_may_be_a_python_integer_under_differentiation(loss, option):
     np.testing.assert_array_equal(*gradients)
 
 
+@pytest.mark.usefixtures("without_annotations")
 def test_chex_can_switch_the_assertions_off():
     chex.disable_asserts()
     try:

@@ -1,7 +1,7 @@
 # pyright: strict, reportUnnecessaryTypeIgnoreComment=true
-"""Calls as users write them, for type checkers: what they must accept, and behind a comment what they must refuse.
+"""Calls as users write them, for `pyright` and `mypy --strict`: those that they accept, and those that they refuse.
 
-It runs too: each accepted call is right.
+`tests/test_typing.py` runs those that they accept.
 """
 
 import functools
@@ -13,32 +13,106 @@ from jax import Array
 
 import jaxloss
 
-FLOATS = jnp.float32(np.ones((2, 3)))
-LABELS = jnp.int32(np.zeros(2))
+FLOATS = jnp.float32(np.linspace(-1.0, 1.0, 12).reshape(3, 4))
+SHARES = jnp.float32(np.full((3, 4), 0.25))
+SIGNS = np.ones((3, 4), np.float32)
+LABELS = jnp.int32(np.arange(3))
+BOXES = jnp.float32(np.array(3 * [[0.0, 0.0, 1.0, 2.0]]))
+MASK = np.array([True, False, True])
+COLUMN = MASK[:, None]
 PARAMETER = nnx.Param(FLOATS)
+NUMBER = nnx.Param(jnp.float32(0.5))
+PER_CLASS = nnx.Param(SHARES[0])
 
 
 def largest(values: Array, weights: Array) -> Array:
     return jnp.max(jnp.where(weights > 0, values, -jnp.inf))
 
 
-def accepted() -> list[Array]:
+def manhattan(x: Array, y: Array) -> Array:
+    return jnp.abs(x - y).sum(-1)
+
+
+def regression() -> list[Array]:
     return [
-        jaxloss.mse_loss(PARAMETER, FLOATS),
-        jaxloss.huber_loss(FLOATS, np.zeros((2, 3), np.float32), delta=nnx.Param(jnp.float32(1.0))),
-        jaxloss.cross_entropy(PARAMETER, np.zeros(2, int), weight=nnx.Param(FLOATS[0]), reduction="sum"),
-        jaxloss.cross_entropy(FLOATS, LABELS, where=np.array([True, False]), reduction="none"),
-        jaxloss.linear_cross_entropy(FLOATS, nnx.Param(FLOATS.T), LABELS % 2, bias=nnx.Param(FLOATS[:, 0])),
-        jaxloss.kl_div(FLOATS, FLOATS, reduction="batchmean"),
-        jaxloss.mse_loss(FLOATS, FLOATS, reduction=largest),
-        jaxloss.mse_loss(FLOATS, FLOATS, reduction=jaxloss.reductions.mean),
-        jaxloss.mse_loss(FLOATS, FLOATS, reduction=functools.partial(jaxloss.reductions.mean, axis_name=None)),
+        jaxloss.mse_loss(PARAMETER, SIGNS, where=COLUMN, reduction=largest),
+        jaxloss.mse_loss(1.0, np.float32(2.0), where=True, reduction="sum"),
+        jaxloss.l1_loss(FLOATS, PARAMETER, where=jnp.bool_(COLUMN), reduction="none"),
+        jaxloss.smooth_l1_loss(SIGNS, PARAMETER, beta=NUMBER, where=None, reduction="mean"),
+        jaxloss.huber_loss(PARAMETER, SIGNS, delta=np.float32(0.5), reduction=jaxloss.reductions.mean),
+        jaxloss.log_cosh_loss(PARAMETER, SIGNS, reduction=functools.partial(jaxloss.reductions.sum, axis_name=None)),
+        jaxloss.quantile_loss(PARAMETER, SIGNS, quantile=0.9, reduction=lambda values, weights: values.max()),
+        jaxloss.quantile_loss(PARAMETER, SIGNS[:, 0], quantile=PER_CLASS, reduction=largest),
+        jaxloss.gaussian_nll_loss(PARAMETER, SIGNS, 1, full=True, eps=1e-3, where=COLUMN, reduction=largest),
+        jaxloss.gaussian_nll_loss(PARAMETER, SIGNS, nnx.Param(SHARES), eps=NUMBER),
+        jaxloss.poisson_nll_loss(PARAMETER, SIGNS, log_input=True, full=True, eps=NUMBER, reduction=largest),
     ]
 
 
+def classification() -> list[Array]:
+    return [
+        jaxloss.cross_entropy(PARAMETER, np.arange(3), weight=PER_CLASS, label_smoothing=0.1, where=MASK),
+        jaxloss.cross_entropy(FLOATS, LABELS, axis=1, ignore_index=-1, label_smoothing=NUMBER, reduction=largest),
+        jaxloss.cross_entropy(FLOATS[0], 3),
+        jaxloss.nll_loss(jnp.log(SHARES), LABELS, axis=-1, weight=SIGNS[0], ignore_index=0, reduction=largest),
+        jaxloss.soft_target_cross_entropy(PARAMETER, SHARES, weight=PER_CLASS, label_smoothing=0, where=MASK),
+        jaxloss.binary_cross_entropy(nnx.Param(SHARES), SIGNS, weight=0.5, where=COLUMN, reduction=largest),
+        jaxloss.binary_cross_entropy_with_logits(PARAMETER, SIGNS, weight=NUMBER, pos_weight=SIGNS, reduction=largest),
+        jaxloss.focal_loss(PARAMETER, SIGNS, alpha=COLUMN.astype(np.float32), gamma=1.5, reduction=largest),
+        jaxloss.sigmoid_focal_loss(PARAMETER, SIGNS, alpha=None, gamma=NUMBER, where=COLUMN, reduction=largest),
+        jaxloss.softmax_focal_loss(PARAMETER, LABELS, axis=-1, alpha=PER_CLASS, gamma=2, ignore_index=1, where=MASK),
+    ]
+
+
+def margin() -> list[Array]:
+    return [
+        jaxloss.hinge_loss(PARAMETER, SIGNS, where=COLUMN, reduction=largest),
+        jaxloss.squared_hinge_loss(PARAMETER, SIGNS, where=COLUMN, reduction=largest),
+        jaxloss.soft_margin_loss(PARAMETER, SIGNS, where=COLUMN, reduction=largest),
+        jaxloss.hinge_embedding_loss(PARAMETER, SIGNS, margin=NUMBER, where=COLUMN, reduction=largest),
+        jaxloss.margin_ranking_loss(PARAMETER, FLOATS, SIGNS, margin=0.5, where=COLUMN, reduction=largest),
+        jaxloss.multi_margin_loss(PARAMETER, LABELS, axis=1, weight=PER_CLASS, margin=NUMBER, p=2, where=MASK),
+        jaxloss.multilabel_margin_loss(PARAMETER, np.array(3 * [[0, -1, 0, 0]]), where=MASK, reduction=largest),
+        jaxloss.multilabel_soft_margin_loss(PARAMETER, SIGNS, weight=PER_CLASS, where=MASK, reduction=largest),
+    ]
+
+
+def others() -> list[Array]:
+    return [
+        jaxloss.dice_loss(PARAMETER, SIGNS, from_logits=True, axis=[0, 1], smooth=NUMBER, where=COLUMN),
+        jaxloss.dice_loss(nnx.Param(SHARES), SIGNS, from_logits=False, axis=1, reduction=largest),
+        jaxloss.box_iou_loss(nnx.Param(BOXES), np.asarray(BOXES), eps=NUMBER, where=MASK, reduction=largest),
+        jaxloss.generalized_box_iou_loss(nnx.Param(BOXES), BOXES, eps=1e-6, where=MASK, reduction=largest),
+        jaxloss.distance_box_iou_loss(nnx.Param(BOXES), BOXES, eps=1e-6, where=MASK, reduction=largest),
+        jaxloss.complete_box_iou_loss(nnx.Param(BOXES), BOXES, eps=1e-6, where=MASK, reduction=largest),
+        jaxloss.kl_div(nnx.Param(jnp.log(SHARES)), SHARES, where=COLUMN, reduction="batchmean"),
+        jaxloss.kl_div(jnp.log(SHARES), jnp.log(SHARES), log_target=True, reduction=largest),
+        jaxloss.triplet_margin_loss(PARAMETER, SIGNS, FLOATS, margin=2, p=float("inf"), eps=0.0, swap=True, where=MASK),
+        jaxloss.triplet_margin_with_distance_loss(
+            PARAMETER, SIGNS, SHARES, distance_function=manhattan, margin=NUMBER, swap=True, reduction=largest
+        ),
+        jaxloss.cosine_embedding_loss(PARAMETER, SHARES, SIGNS[:, 0], margin=NUMBER, where=MASK, reduction=largest),
+        jaxloss.ctc_loss(
+            FLOATS[None], np.array([[1, 2]]), input_lengths=np.array([3]), target_lengths=LABELS[2:], blank=0
+        ),
+        jaxloss.linear_cross_entropy(
+            PARAMETER, nnx.Param(FLOATS.T), LABELS, bias=SHARES[0, :3], weight=SIGNS[0, :3], z_loss=1e-4,
+            logit_softcap=30.0, chunk_size=2, label_smoothing=NUMBER, ignore_index=2, where=MASK, reduction=largest,
+        ),
+        jaxloss.weighted_sum({"mse": FLOATS, "l1": PARAMETER}, {"mse": 1, "l1": NUMBER})[0],
+        jaxloss.weighted_sum({"mse": FLOATS})[1]["mse"],
+        jaxloss.reductions.mean(PARAMETER, SIGNS, axis_name=None),
+        jaxloss.reductions.sum(FLOATS, COLUMN),
+        jaxloss.reductions.none(FLOATS),
+        jaxloss.reductions.batchmean(FLOATS, NUMBER),
+    ]  # fmt: skip
+
+
 def refused() -> None:
-    jaxloss.mse_loss(FLOATS, FLOATS, reduction="avg")  # pyright: ignore[reportArgumentType]
-    jaxloss.mse_loss(FLOATS, FLOATS, reduction="batchmean")  # pyright: ignore[reportArgumentType]
-    jaxloss.mse_loss(FLOATS, FLOATS, reduction=None)  # pyright: ignore[reportArgumentType]
-    jaxloss.mse_loss([1.0], FLOATS)  # pyright: ignore[reportArgumentType]
-    jaxloss.mse_loss(FLOATS, FLOATS, None)  # pyright: ignore[reportCallIssue]
+    jaxloss.mse_loss(FLOATS, FLOATS, reduction="avg")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    jaxloss.mse_loss(FLOATS, FLOATS, reduction="batchmean")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    jaxloss.mse_loss(FLOATS, FLOATS, reduction=None)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    jaxloss.mse_loss([1.0], FLOATS)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    jaxloss.mse_loss(FLOATS, FLOATS, None)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+    jaxloss.huber_loss(FLOATS, FLOATS, delta="1")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    jaxloss.huber_loss(FLOATS, FLOATS, beta=1.0)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]

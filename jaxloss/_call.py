@@ -1,0 +1,175 @@
+"""One call of a loss: what comes in is checked, masked and cast in one visit, and what goes out is reduced."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jax import Array
+
+from jaxloss._contracts import Contract
+from jaxloss._contracts.arrays import single_precision
+from jaxloss._numerics.labels import take_per_class
+from jaxloss._numerics.safe import expand_mask, fill_masked, nan_unless, safe_divide
+from jaxloss.reductions import ReductionOrBatchMean, is_mean, is_sum, resolve
+
+INDICES = "For class probabilities or one-hot targets use soft_target_cross_entropy."
+ONE_HOT = "Turn one-hot targets into indices: target.argmax(axis)."
+BINARY = "Binary targets are floats of the shape of the logits: target.astype(jnp.float32); for classes, cross_entropy."
+SIGNS = "Targets are floats, -1 or 1: target.astype(jnp.float32); from 0 and 1: 2.0 * target - 1."
+
+
+class Labelled(NamedTuple):
+    """Scores of classes, and the class that is true."""
+
+    pred: Array
+    target: Array
+    axis: int
+
+    @property
+    def classes(self) -> int:
+        """How many there are."""
+        return self.pred.shape[self.axis]
+
+
+class Call(Contract):
+    """What every loss begins and ends with.
+
+    The first method that sees the arrays of the loss knows the shape of the unreduced loss: it checks `where` and
+    `sample_weight` against that, and gives back arrays that hold harmless numbers where these hide a loss. `reduce` is
+    the exit.
+    """
+
+    def __init__(
+        self,
+        function: str,
+        sample_weight: Any,
+        where: Any,
+        reduction: ReductionOrBatchMean,
+        names: Sequence[str] = ("mean", "sum", "none"),
+    ):
+        super().__init__(function)
+        self._where, self._sample_weight = where, sample_weight
+        self._reduce = resolve(function, reduction, names)
+        self.is_mean, self.is_sum = is_mean(reduction), is_sum(reduction)
+        # Where a loss counts, and how much; None where all do, and alike.
+        self.keep: Array | None = None
+        self.weights: Array | None = None
+
+    # What comes in.
+
+    def hide(self, shape: tuple[int, ...], dtype: Any, where: Any = None) -> None:
+        """States the shape of the unreduced loss. A loss whose sample weight is 0 is hidden, as by the mask."""
+        self.keep = self.mask(shape, where=self._where) if where is None else where
+        if self._sample_weight is not None:
+            self.weights = self.factor(shape, dtype, sample_weight=self._sample_weight)
+            self.keep = self.weights != 0 if self.keep is None else self.keep & (self.weights != 0)
+
+    def ignore(self, target: Array, ignore_index: Any) -> None:
+        """Hides the labels that `ignore_index` names."""
+        if ignore_index is None:
+            return
+        index = self.index(ignore_index=ignore_index)
+        wide = jnp.promote_types(target.dtype, index.dtype)
+        named = target.astype(wide) != index.astype(wide)
+        self.keep = named if self.keep is None else self.keep & named
+
+    def visible(self, fill: Any, *arrays: Array) -> tuple[Array, ...]:
+        """Arrays of the unreduced loss's shape, or with an axis more at the end, with `fill` where a loss is hidden."""
+        if self.keep is None:
+            return arrays
+        more = arrays[0].ndim - self.keep.ndim
+        return fill_masked(jnp.expand_dims(self.keep, tuple(range(-more, 0))) if more else self.keep, fill, *arrays)
+
+    def elementwise(self, hint: str = "", /, *, fill: float = 0.0, **arrays: Any) -> tuple[Array, ...]:
+        """Floats of one shape, that of the loss, in float32 or better."""
+        checked = self.floats(hint, **arrays)
+        self.hide(checked[0].shape, checked[0].dtype)
+        return self.visible(fill, *checked)
+
+    def elementwise_as_given(self, hint: str = "", /, *, fill: float = 0.0, **arrays: Any) -> tuple[Array, ...]:
+        """The same, in their own dtypes: for a formula that casts them where it reads them, which XLA fuses."""
+        checked = self.floats_as_given(hint, **arrays)
+        self.hide(checked[0].shape, single_precision(checked[0]).dtype)
+        return self.visible(fill, *checked)
+
+    def binary_logits(self, *, pred: Any, target: Any) -> tuple[Array, Array]:
+        """Logits and the probabilities of the positive class, one loss an element."""
+        pred, target = self.elementwise(BINARY, pred=pred, target=target)
+        target = self.probabilities(target=target)
+        self.check_not_sigmoid(pred, self.keep)
+        return pred, target
+
+    def signed(self, *, target: Any, **scores: Any) -> tuple[Array, ...]:
+        """Scores of one shape and targets of -1 and 1, one loss an element; the target comes last."""
+        first = next(iter(scores))
+        checked = self.floats(**scores)
+        _, target = self.floats(SIGNS, **{first: checked[0], "target": target})
+        self.hide(target.shape, target.dtype)
+        checked, (target,) = self.visible(0.0, *checked), self.visible(1.0, target)
+        return *checked, self.signs("From 0 and 1: 2 * target - 1.", target=target)
+
+    def vectors(self, size: int | None, meaning: str, *, fill: Any = 0.0, **arrays: Any) -> tuple[Array, ...]:
+        """Floats of one shape with a vector on the last axis, one loss a vector."""
+        checked = self.rows(size, meaning, **arrays)
+        self.hide(checked[0].shape[:-1], checked[0].dtype)
+        return self.visible(fill, *checked)
+
+    def labelled(
+        self, hint: str, axis: int, ignore_index: Any = None, *, pred: Any, target: Any, are_logits: bool = True
+    ) -> Labelled:
+        """Scores with a class axis and class indices; a hidden row becomes class 0 of equal classes."""
+        self.not_swapped(pred=pred, target=target)
+        (pred,) = self.classes(axis, pred=pred)
+        axis = self.axis(axis, pred.ndim)
+        target = self.class_indices(pred, axis, target, hint)
+        self.hide(target.shape, pred.dtype)
+        self.ignore(target, ignore_index)
+        (target,) = fill_masked(self.keep, 0, target)
+        (pred,) = fill_masked(expand_mask(axis, self.keep), 0.0, pred)
+        self.check_labels(target, pred.shape[axis])
+        if are_logits:
+            self.check_not_softmax(pred, axis, self.keep)
+        return Labelled(pred, target, axis)
+
+    def visible_factor(self, like: Array, **options: Any) -> Array:
+        """An option that rescales each element of an array, 1 where the loss is hidden."""
+        return fill_masked(self.keep, 1.0, self.factor(like.shape, like.dtype, **options))[0]
+
+    # What goes out.
+
+    def reduce(self, values: Array, weights: Array | None = None) -> Array:
+        """By the reduction, whose mean divides by the sum of `weights`, those of the classes, and of sample weights."""
+        if weights is not None:
+            # A reduction hides a loss whose weight is 0. One that is NaN is not hidden: its weight becomes NaN.
+            weights = weights * nan_unless(~jnp.isnan(values))
+        return self._reduced(values, weights)
+
+    def reduce_labels(self, losses: Array, target: Array, weight: Array | None, holds_weights: bool = False) -> Array:
+        """Losses of labels with the class weights of these, which may be in the losses already."""
+        if weight is None:
+            return self.reduce(losses)
+        weights = take_per_class(weight, target)
+        if not holds_weights:
+            return self.reduce(losses, weights)
+        total = self.reduce(losses)
+        return safe_divide(total, self.reduce(weights)) if self.is_mean else total
+
+    def reduce_total(self, total: Array, weights: Array) -> Array:
+        """The sum of the losses, formed already; a mean divides it by the sum of the weights of what counts."""
+        total = self._reduce(total, None)
+        return total if self.is_sum else safe_divide(total, self._reduce(self._sum_of_what_counts(weights), None))
+
+    def _sum_of_what_counts(self, weights: Array) -> Array:
+        weights = weights if self.weights is None else weights * self.weights
+        return jnp.sum(weights, where=self.keep)
+
+    @property
+    def counts(self) -> Array | None:
+        """Whether each loss counts, or how much; None where all do."""
+        return self.keep if self.weights is None else fill_masked(self.keep, 0.0, self.weights)[0]
+
+    def _reduced(self, values: Array, weights: Array | None) -> Array:
+        if weights is None:
+            return self._reduce(values, self.counts)
+        weights = weights if self.weights is None else weights * self.weights
+        return self._reduce(values, fill_masked(self.keep, 0.0, weights)[0])

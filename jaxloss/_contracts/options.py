@@ -1,0 +1,129 @@
+"""Options: numbers and arrays of numbers, each with its domain.
+
+Out of its domain a Python number is an error at once; a traced one is NaN, and reported by value checks.
+"""
+
+import dataclasses
+import numbers
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxloss._contracts.arrays import as_signed, describe, nan_outside, python_number, require, saturated
+from jaxloss._contracts.shapes import Shapes
+from jaxloss._contracts.values import lowest_and_highest
+
+
+@jax.tree_util.register_static
+@dataclasses.dataclass(eq=False)
+class Demands:
+    """What a compiled program demands of the Python numbers among its arguments; it returns this beside the loss."""
+
+    by_name: list[tuple[str, Callable[[Any], None]]] = dataclasses.field(default_factory=list)
+
+    def check(self, given: Mapping[str, Any]) -> None:
+        for name, demand in self.by_name:
+            demand(python_number(given[name]))
+
+
+@dataclasses.dataclass
+class Number:
+    """A Python number that a compiled program takes as an argument: while it is traced only its kind is known."""
+
+    value: Any
+    demands: Demands
+    name: str
+
+    def __jax_array__(self) -> Array:
+        return jnp.asarray(self.value)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the array that it becomes."""
+        return jnp.shape(self.value)
+
+    @property
+    def dtype(self) -> Any:
+        """Of the array that it becomes."""
+        return jnp.result_type(self.value)
+
+
+numbers.Real.register(Number)
+
+
+class Options(Shapes):
+    """What an option must be."""
+
+    def index(self, **options: Any) -> Any:
+        """An option that is one integer; returned signed."""
+        ((name, value),) = options.items()
+        array = self.array(name, saturated(value))
+        problem = f"{self.function}: `{name}` must be one integer, got {describe(array)}."
+        require(problem, chex.assert_type, array, int)
+        require(problem, chex.assert_shape, array, ())
+        return as_signed(array)
+
+    def positive(self, dtype: Any, **options: Any) -> Array | float:
+        return self.number(lambda value: value > 0, "greater than 0", dtype, options)
+
+    def nonnegative(self, dtype: Any, **options: Any) -> Array | float:
+        return self.number(lambda value: value >= 0, "at least 0", dtype, options)
+
+    def fraction(self, dtype: Any, **options: Any) -> Array | float:
+        return self.number(lambda value: (value >= 0) & (value <= 1), "in [0, 1]", dtype, options)
+
+    def any_number(self, dtype: Any, /, **options: Any) -> Array | float:
+        return self.number(lambda value: value == value, "a number, not NaN", dtype, options)
+
+    def number(self, inside: Callable[[Any], Any], domain: str, dtype: Any, options: dict[str, Any]) -> Array | float:
+        ((name, value),) = options.items()
+
+        def demand(number: Any) -> None:
+            if not inside(number):
+                raise ValueError(f"{self.function}: `{name}` must be {domain}, got {number!r}.")
+
+        if isinstance(value, Number):
+            value.demands.by_name.append((value.name, demand))
+            return jnp.asarray(value, dtype)
+        value = python_number(value)
+        if isinstance(value, numbers.Real) and not isinstance(value, bool):
+            demand(value)
+            return float(value)  # an integer has no tangent
+        array = self.numeric(name, value)
+        problem = f"{self.function}: `{name}` must be a number, {domain}, got {describe(array)}."
+        require(problem, chex.assert_shape, array, ())
+        holds = inside(array)
+        self.check(holds, f"`{name}` must be {domain}, got {{value}}.", value=array)
+        return nan_outside(holds, array, dtype)
+
+    def factor(self, shape: tuple[int, ...], dtype: Any, **options: Any) -> Array:
+        """An option that multiplies: a number or numbers that broadcast to `shape`, at least 0; NaN where below."""
+        ((name, value),) = options.items()
+        array = self.numeric(name, value)
+        problem = f"{self.function}: `{name}` must broadcast to {shape}, got {describe(array)}."
+        require(problem, chex.assert_is_broadcastable, array.shape, shape)
+        if array.ndim == 0:
+            array = jnp.asarray(self.nonnegative(dtype, **options), dtype)
+        else:
+            lowest = lowest_and_highest(array)["lowest"]
+            self.check(jnp.all(array >= 0), f"`{name}` must be at least 0, got {{lowest}}.", lowest=lowest)
+            array = nan_outside(array >= 0, array, dtype)
+        return jnp.broadcast_to(array, shape)
+
+    def one_per_class(self, classes: int, dtype: Any, **options: Any) -> Array:
+        """An option with a number at least 0 for each class."""
+        ((name, value),) = options.items()
+        array = self.numeric(name, value)
+        problem = f"{self.function}: `{name}` must have one number a class, shape ({classes},), got {describe(array)}."
+        require(problem, chex.assert_shape, array, (classes,))
+        return self.factor((classes,), dtype, **options)
+
+    def numeric(self, name: str, value: Any) -> Array:
+        array = self.array(name, value)
+        problem = f"{self.function}: `{name}` must hold numbers, got {describe(array)}."
+        require(problem, chex.assert_type, array, float if jnp.issubdtype(array.dtype, jnp.floating) else int)
+        return array

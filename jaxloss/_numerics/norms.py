@@ -1,0 +1,49 @@
+"""Norms over the last axis, at any scale."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.custom_derivatives import SymbolicZero
+from jax.typing import ArrayLike
+
+from jaxloss._numerics.safe import nan_unless, safe_divide, safe_power
+
+
+def largest_magnitude(vectors: Array, least: float = 0.0) -> Array:
+    """The largest |x_i|, to scale by, so that no power overflows or underflows; as far as it has a reciprocal."""
+    smallest = 4 * float(jnp.finfo(vectors.dtype).tiny)
+    largest = jax.lax.stop_gradient(jnp.abs(vectors).max(-1, keepdims=True, initial=max(least, smallest)))
+    return jnp.minimum(largest, 1 / smallest)
+
+
+def norm(vectors: Array, p: ArrayLike) -> Array:
+    """The p-norm; its gradient at zero is 0."""
+    if not isinstance(p, int | float) or p not in (1, float("inf")):
+        return _scaled_norm(vectors, p)
+    sizes = jnp.abs(vectors * nan_unless(~jnp.isnan(vectors)))  # NaN is neither larger nor smaller: no derivative.
+    return sizes.sum(-1) if p == 1 else sizes.max(-1, initial=0.0)
+
+
+@jax.custom_jvp
+def _scaled_norm(vectors: Array, p: ArrayLike) -> Array:
+    scale = largest_magnitude(vectors)
+    return scale[..., 0] * safe_power(jnp.abs(vectors * (1 / scale)), p).sum(-1) ** (1 / p)
+
+
+def _scaled_norm_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    """With r = |v| / ||v||, the derivatives are sign(v) r^(p - 1) and ||v|| / p sum_i r_i^p log r_i."""
+    vectors, p = primals
+    result = _scaled_norm(vectors, p)
+    ratio = jnp.abs(safe_divide(vectors, result[..., None]))
+    tangent = jnp.zeros_like(result)
+    if not isinstance(tangents[0], SymbolicZero):
+        tangent += jnp.sum(jnp.sign(vectors) * safe_power(ratio, p - 1) * tangents[0], -1)
+    if not isinstance(tangents[1], SymbolicZero):
+        log_ratio = jnp.log(jnp.where(ratio == 0, 1.0, ratio))
+        tangent += result / p * jnp.sum(safe_power(ratio, p) * log_ratio, -1) * tangents[1]
+    return result, tangent
+
+
+_scaled_norm.defjvp(_scaled_norm_jvp, symbolic_zeros=True)

@@ -1,0 +1,128 @@
+"""The softmax over an axis and its cross-entropies, relative to the largest logit."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.custom_derivatives import SymbolicZero
+
+from jaxloss._numerics.labels import is_class, one_hot, take_label_unchecked, zero_label
+from jaxloss._numerics.logistic import softplus
+from jaxloss._numerics.safe import nan_unless, safe_multiply, stable_divide
+from jaxloss._numerics.xla import fuse_whole, in_order
+
+
+def negative_log_likelihood(logits: Array, index: Array, axis: int) -> Array:
+    """-log softmax(x)_y as log(1 + exp(-z)), z the margin of class y; NaN for an index out of range."""
+    return fuse_whole(softplus(-logit_margin(logits, index, axis)))
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
+def logit_margin(logits: Array, index: Array, axis: int) -> Array:
+    """z = x_y - log sum_{j != y} exp(x_j): the logit of class y against all others, log p_y = log sigmoid(z).
+
+    Neither p_y nor 1 - p_y is formed by a subtraction, so both keep their digits. An index out of range is NaN. There
+    is one exponential an element, and the gradient takes its buffer.
+    """
+    return _margin_and_exponentials(logits, index, axis)[0]
+
+
+@logit_margin.defjvp
+def _logit_margin_jvp(axis, primals, tangents):
+    logits, index = primals
+    margin, others, total = _margin_and_exponentials(logits, index, axis)
+    derivative = jnp.where(one_hot(index, logits.shape[axis], axis), 1.0, -stable_divide(others, total))
+    return margin, jnp.sum(derivative * tangents[0], axis)
+
+
+def _margin_and_exponentials(logits: Array, index: Array, axis: int) -> tuple[Array, Array, Array]:
+    """z; and exp(x_j) for the other classes and their sum, up to a factor."""
+    largest = jax.lax.stop_gradient(logits.max(axis, keepdims=True))
+    others = zero_label(jnp.exp(logits - largest), index, axis)
+    total = others.sum(axis, keepdims=True)
+    alone = total == 0
+    total = jnp.where(alone, 1.0, total)
+    own = jnp.expand_dims(take_label_unchecked(logits, index, axis), axis)
+    own = jnp.where(own == jnp.inf, 0.0, own - largest)
+    margin = jnp.squeeze(own - jnp.where(alone, -jnp.inf, jnp.log(total)), axis)
+    return margin * nan_unless(is_class(index, logits.shape[axis])), others, total
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
+def soft_cross_entropy(logits: Array, target: Array, axis: int) -> Array:
+    """-sum_i y_i log softmax(x)_i: sum_i y_i log sum_j exp(x_j - x_k) - sum_i y_i (x_i - x_k), with x_k the largest."""
+    return _soft_cross_entropy_and_exponentials(logits, target, axis)[0]
+
+
+def _soft_cross_entropy_and_exponentials(logits: Array, target: Array, axis: int) -> tuple[Array, tuple[Array, ...]]:
+    """Sums the likelihood first, so that its buffer can be reused for the exponentials."""
+    largest = jax.lax.stop_gradient(logits.max(axis, keepdims=True))
+    likelihood = jnp.sum(fuse_whole(safe_multiply(target, jnp.minimum(logits - largest, 0.0))), axis)
+    likelihood, largest = in_order(likelihood, largest)
+    exponentials = shifted_exponentials(logits, axis, largest)
+    return jnp.sum(target, axis) * jnp.log1p(jnp.squeeze(exponentials[-1], axis)) - likelihood, exponentials
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
+def _with_value(value: Array, logits: Array, target: Array, axis: int) -> Array:
+    """The soft cross-entropy, whose value is known already, to be differentiated as it is."""
+    del logits, target, axis
+    return value
+
+
+@_with_value.defjvp
+def _with_value_jvp(axis, primals, tangents):
+    loss = functools.partial(soft_cross_entropy, axis=axis)
+    return primals[0], jax.jvp(loss, primals[1:], tangents[1:])[1]
+
+
+def _soft_cross_entropy_jvp(axis: int, primals: Any, tangents: Any) -> tuple[Array, Array]:
+    logits, target = primals
+    value, (shifted, relative, total, excess) = _soft_cross_entropy_and_exponentials(logits, target, axis)
+    value = _with_value(value, logits, target, axis)
+    labels = jnp.sum(target, axis, keepdims=True)
+    tangent = jnp.zeros_like(value)
+    if not isinstance(tangents[0], SymbolicZero):
+        # p - y; next to 1 from 1 - p, where 1 - exp(0) is for the second derivative.
+        likeliest = (labels - target) - labels * ((excess + (1 - relative)) / total)
+        derivative = jnp.where(relative == 1, likeliest, labels * (relative / total) - target)
+        tangent += jnp.sum(derivative * tangents[0], axis)
+    if not isinstance(tangents[1], SymbolicZero):
+        surprisal = jnp.log1p(excess) - shifted
+        silent = (target == 0) & ~jnp.isfinite(surprisal)
+        tangent += jnp.sum(jnp.where(silent, 0.0, surprisal) * tangents[1], axis)
+    return value, tangent
+
+
+soft_cross_entropy.defjvp(_soft_cross_entropy_jvp, symbolic_zeros=True)
+
+
+def shifted_exponentials(logits: Array, axis: int, largest: Array | None = None) -> tuple[Array, Array, Array, Array]:
+    """x_i - x_k, with x_k the largest; exp of that; the sum of these; and the sum less 1, with digits of its own."""
+    if largest is None:
+        largest = jax.lax.stop_gradient(logits.max(axis, keepdims=True))
+    shifted = logits - fuse_whole(largest)
+    shifted = jnp.where(shifted > 0, 0.0, shifted)  # XLA may compute a logit twice, and round it in two ways.
+    relative = jnp.exp(shifted)
+    total = relative.sum(axis, keepdims=True)
+    others = jnp.sum(relative - jnp.floor(relative), axis, keepdims=True)
+    return shifted, relative, total, jnp.maximum(others + (jnp.round(total - others) - 1), 0.0)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def log_softmax(logits: Array, axis: int) -> Array:
+    """x_i - x_k - log(1 + sum_{j != k} exp(x_j - x_k)), with x_k the largest: next to 0 it keeps its digits."""
+    shifted, _, _, excess = shifted_exponentials(logits, axis)
+    return shifted - jnp.log1p(excess)
+
+
+@log_softmax.defjvp
+def _log_softmax_jvp(axis, primals, tangents):
+    """Relative to a logit with p > 1/2, whose derivative is then the sum of the others' and no difference next to 1."""
+    (logits,), (tangent,) = primals, tangents
+    log_p = log_softmax(logits, axis)
+    p = jnp.exp(log_p)
+    moved = tangent - jnp.sum(jnp.where(p > 0.5, tangent, 0.0), axis, keepdims=True)
+    return log_p, moved - jnp.sum(p * moved, axis, keepdims=True)

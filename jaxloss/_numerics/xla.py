@@ -1,0 +1,55 @@
+"""What steers XLA: each function says what it prevents, where that was seen, and which test holds it.
+
+None of it changes a number. `STEERING = False`, set before a loss is traced, turns all of it off, to see in compiled
+text what it is for. docs/xla.md has the figures.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+STEERING = True
+
+# XLA:CPU casts half precision where it sums, from jax 0.11.2 on; before, it stored what it had cast.
+# Held by `test_what_is_summed_is_not_stored_beside_the_gradient`.
+FUSES_CASTS_INTO_SUMS = jax.__version_info__ >= (0, 11, 2)
+
+# XLA:CPU updates a part of a bfloat16 array in a loop in place, from jax 0.11.2 on; before, it turned the whole array
+# to float32 and back at each step. Held by the memory tests of `linear_cross_entropy`.
+UPDATES_BFLOAT16_IN_PLACE = jax.__version_info__ >= (0, 11, 2)
+
+
+@jax.custom_jvp
+def fuse_whole(values: Array) -> Array:
+    """The values, through a select that changes none of them.
+
+    Prevents XLA:CPU (jax 0.8 to 0.12) from fusing the last operation of an elementwise formula into a reduction and
+    storing what comes before it: an array of float32 for each such formula. Elsewhere a select in a fusion is free.
+    Held by `test_an_elementwise_loss_stores_its_values_and_nothing_else`.
+    """
+    return jnp.where(jnp.isnan(values), jnp.nan, values) if STEERING else values
+
+
+fuse_whole.defjvp(lambda primals, tangents: (fuse_whole(*primals), *tangents))
+
+
+def prevent_cse(x: Array) -> Array:
+    """The same number, but another one to common-subexpression elimination.
+
+    Prevents XLA from computing once, and storing, what a value and its derivative have in common. A select does this
+    for arrays: from jax 0.11.2 on XLA:CPU stores what stands behind an optimization barrier (up to three arrays in
+    bfloat16). A scalar keeps the barrier: else the gradient, which it scales, is computed before the values and leaves
+    them no buffer to reuse. Held by the same test as `fuse_whole`.
+    """
+    if not STEERING:
+        return x
+    return fuse_whole(x) if x.ndim else jax.lax.optimization_barrier(x)
+
+
+def in_order(first: Array, *then: Array) -> tuple[Array, ...]:
+    """The arrays, none of which is used before the first is computed: its operands' buffers are free by then.
+
+    Prevents XLA:CPU (jax 0.12) from computing two sums of one pass side by side, with an array stored for each. Held by
+    `test_what_is_summed_is_not_stored_beside_the_gradient`.
+    """
+    return jax.lax.optimization_barrier((first, *then)) if STEERING else (first, *then)
