@@ -6,9 +6,11 @@ import jaxtyping
 import pytest
 
 # Compiling takes most of the time, and most tests do not ask for XLA's best: those of numbers do, see `support.py`.
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0"
+# Eight devices are there for the tests of meshes; the others use one of them.
+FLAGS = "--xla_backend_optimization_level=0 --xla_force_host_platform_device_count=8"
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}"
 
-from tests import annotations
+from tests import annotations  # noqa: E402 the flags come first
 
 annotations.enforce()
 

@@ -1,18 +1,230 @@
-import os
-import subprocess
-import sys
-from pathlib import Path
+"""On eight virtual devices, which `conftest.py` asks XLA for."""
+
+import dataclasses
+import functools
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.experimental import checkify
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+
+import jaxloss
+from tests.support import CASES, FIRST, assert_close, values_and_gradients
+
+BATCH = (16, 4)
+# All but classes on the axis that is sharded, and weights for a batch of another shape.
+SHARDABLE = [
+    case for case in CASES if case.fits(BATCH) and not (case.record.class_axis and case.options.get("axis") == 0)
+]
+every_record = pytest.mark.parametrize("case", FIRST, ids=[case.record.name for case in FIRST])
 
 
-def test_on_eight_devices_in_a_process_of_its_own():
-    environment = os.environ | {
-        "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
-        "PYTEST_ADDOPTS": "",
-    }
-    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "tests/properties/on_mesh.py"]
-    root = Path(__file__).parents[2]
-    run = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert " passed" in run.stdout
-    assert "skipped" not in run.stdout
+def make_mesh(axis_type):
+    assert jax.device_count() == 8
+    return jax.make_mesh((8,), ("data",), axis_types=(axis_type,))
+
+
+@pytest.fixture(scope="module")
+def mesh():
+    return make_mesh(jax.sharding.AxisType.Auto)
+
+
+def unequal(case):
+    """A mask that keeps more on some devices than on others, and nothing on one."""
+    where = case.mask(batch=BATCH)
+    where[:2], where[2:4] = False, True
+    return where
+
+
+def specs(case):
+    return [P() if position in case.record.shared else P("data") for position in range(len(case.record.arrays))]
+
+
+@functools.cache
+def on_one_device(case):
+    """Arrays with garbage under a mask, in float64, and what they give on one device."""
+    where = unequal(case)
+    arrays = [jnp.asarray(array) for array in case.with_garbage(case.draw(batch=BATCH), where, np.float64)]
+    return where, arrays, values_and_gradients(case, arrays, where)
+
+
+@pytest.mark.parametrize("case", SHARDABLE, ids=[case.name for case in SHARDABLE])
+@pytest.mark.parametrize("axis_type", [jax.sharding.AxisType.Auto, jax.sharding.AxisType.Explicit], ids=str)
+def test_jit_on_sharded_arrays_equals_one_device(case, axis_type):
+    mesh = make_mesh(axis_type)
+    with jax.enable_x64(True):
+        where, arrays, expected = on_one_device(case)
+        with jax.set_mesh(mesh):
+            placed = zip(arrays, specs(case), strict=True)
+            sharded = [jax.device_put(array, NamedSharding(mesh, spec)) for array, spec in placed]
+            actual = values_and_gradients(case, sharded, jax.device_put(where, NamedSharding(mesh, P("data"))))
+        jax.tree.map(functools.partial(assert_close, tolerance=1e-12), actual, expected)
+        assert actual[1][0].sharding.is_equivalent_to(sharded[0].sharding, sharded[0].ndim)
+
+
+@every_record
+@pytest.mark.parametrize("check_vma", [True, False] if THOROUGH else [True])
+def test_a_masked_mean_inside_shard_map_equals_one_device(case, mesh, check_vma):
+    if case.record.sets:  # A set must lie on one device.
+        case = in_a_shard(case)
+    with jax.enable_x64(True):
+        where, arrays, (expected_values, expected_gradients) = on_one_device(case)
+        names = {"mean", "sum", case.record.default_reduction}
+
+        def local(where, *arrays):
+            on_axis = {name: functools.partial(getattr(jaxloss.reductions, name), axis_name="data") for name in names}
+            return {name: case.loss()(*arrays, where=where, reduction=on_axis[name]) for name in names}
+
+        on_mesh = jax.shard_map(
+            local, mesh=mesh, in_specs=(P("data"), *specs(case)), out_specs=P(), check_vma=check_vma
+        )
+
+        def loss(*arrays):
+            values = on_mesh(where, *arrays)
+            return values[case.record.default_reduction], values
+
+        step = jax.value_and_grad(loss, case.record.differentiable, has_aux=True)
+        (_, values), gradients = jax.jit(step)(*arrays)
+        for name in names:
+            assert_close(values[name], expected_values[name], 1e-12)
+        for gradient, expected in zip(gradients, expected_gradients, strict=True):
+            assert_close(gradient, expected, 1e-12)
+
+
+@functools.cache
+def in_a_shard(case):
+    return dataclasses.replace(case, options=case.record.in_a_shard)
+
+
+def test_a_training_step_inside_shard_map_has_the_gradient_of_one_device(mesh):
+    rng = np.random.default_rng(0)
+    features, labels = rng.normal(size=(32, 5)).astype(np.float32), rng.integers(0, 3, size=32)
+    labels[rng.random(32) < 0.4] = -1
+    labels[:4] = -1
+    kernel = rng.normal(size=(5, 3)).astype(np.float32)
+
+    def loss(kernel, features, labels, reduction):
+        return jaxloss.cross_entropy(features @ kernel, labels, ignore_index=-1, reduction=reduction)
+
+    global_mean = functools.partial(jaxloss.reductions.mean, axis_name="data")
+    step = jax.shard_map(
+        lambda kernel, features, labels: jax.value_and_grad(loss)(kernel, features, labels, global_mean),
+        mesh=mesh,
+        in_specs=(P(), P("data"), P("data")),
+        out_specs=P(),
+    )
+    value, gradient = jax.jit(step)(kernel, features, labels)
+    expected_value, expected_gradient = jax.value_and_grad(loss)(kernel, features, labels, "mean")
+    assert_close(value, expected_value, 1e-6)
+    assert_close(gradient, expected_gradient, 1e-6)
+
+    mean_of_means = jax.shard_map(
+        lambda features, labels: jax.lax.pmean(loss(kernel, features, labels, "mean"), "data"),
+        mesh=mesh,
+        in_specs=(P("data"), P("data")),
+        out_specs=P(),
+    )
+    assert abs(mean_of_means(features, labels) - expected_value) > 1e-3
+
+
+@pytest.mark.parametrize("axis_type", [jax.sharding.AxisType.Auto, jax.sharding.AxisType.Explicit], ids=str)
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_blocks_of_tokens_move_no_features_and_add_the_kernels_gradient_once(axis_type, reduction):
+    mesh = make_mesh(axis_type)
+    shapes = [((64, 16, 32), jnp.float32, P("data")), ((32, 256), jnp.float32, P()), ((64, 16), jnp.int32, P("data"))]
+    inputs = [jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(mesh, spec)) for shape, dtype, spec in shapes]
+
+    def loss(features, kernel, labels):
+        options = {"chunk_size": 10, "reduction": reduction}
+        return jaxloss.linear_cross_entropy(features, kernel, labels, **options).mean()
+
+    compiled = jax.jit(jax.value_and_grad(loss, (0, 1))).lower(*inputs).compile().as_text()
+    assert compiled is not None
+    for moves in ("all-gather", "all-to-all", "collective-permute"):
+        assert moves not in compiled
+    assert len(re.findall(r" all-reduce(-start)?\(", compiled)) == 1
+
+
+@pytest.mark.parametrize(
+    ("pred", "kernel"),
+    [
+        (P("data"), P("data", None)),
+        (P("data"), P("model", None)),
+        (P("data"), P("data", "model")),
+        (P("data"), P("model", "data")),
+        (P(("data", "model")), P("model", "data")),
+        (P(None, "data"), P("data", None)),
+        (P("data", None, "model"), P("model", None)),
+        (P(None, None, "model"), P("model", "data")),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize(
+    ("dtype", "options"),
+    [
+        ("float32", {"chunk_size": 3}),
+        ("float32", {}),
+        ("bfloat16", {"chunk_size": 3}),
+        ("float32", {"chunk_size": 3, "reduction": "none"}),
+    ][: None if THOROUGH else 1],
+)
+def test_an_explicit_mesh_may_shard_a_kernel_anyhow(pred, kernel, dtype, options):
+    mesh = jax.make_mesh((4, 2), ("data", "model"), axis_types=(jax.sharding.AxisType.Explicit,) * 2)
+    rng = np.random.default_rng(0)
+    arrays = [jnp.asarray(rng.normal(size=shape), dtype) for shape in ((16, 4, 8), (8, 16), (16,))]
+    labels = rng.integers(0, 16, size=(16, 4))
+    weight = np.linspace(0.5, 2, 16, dtype=np.float32)
+
+    def step(labels, weight, *arrays):
+        def loss(features, kernel, bias):
+            more = {"weight": weight, "label_smoothing": 0.1} | options
+            return jaxloss.linear_cross_entropy(features, kernel, labels, bias=bias, **more).sum()
+
+        return jax.value_and_grad(loss, (0, 1, 2))(*arrays)
+
+    expected = jax.jit(step)(labels, weight, *arrays)
+    with jax.set_mesh(mesh):
+        classes = P(kernel[1])
+        specs = P(*pred[:2]), classes, pred, kernel, classes
+        given = [labels, weight, *arrays]
+        sharded = [jax.device_put(a, NamedSharding(mesh, spec)) for a, spec in zip(given, specs, strict=True)]
+        value, gradients = jax.jit(step)(*sharded)
+    tolerance = 1e-5 if dtype == "float32" else 2**-7
+    assert_close(value, expected[0], tolerance)
+    for gradient, exact, array in zip(gradients, expected[1], sharded[2:], strict=True):
+        assert_close(gradient.astype(jnp.float32), exact.astype(jnp.float32), tolerance)
+        assert gradient.sharding.is_equivalent_to(array.sharding, array.ndim)
+
+
+@pytest.mark.parametrize("axis_type", [jax.sharding.AxisType.Auto, jax.sharding.AxisType.Explicit], ids=str)
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_blocks_of_tokens_report_bad_labels(axis_type, reduction):
+    mesh = make_mesh(axis_type)
+    with jax.set_mesh(mesh):
+        features, labels = (
+            jax.device_put(array, NamedSharding(mesh, P("data"))) for array in (jnp.ones((64, 4)), jnp.full(64, 3))
+        )
+
+        def step(kernel, labels):
+            def loss(kernel):
+                options = {"chunk_size": 2, "reduction": reduction}
+                return jaxloss.linear_cross_entropy(features, kernel, labels, **options).sum()
+
+            return jax.value_and_grad(loss)(kernel)
+
+        checked = jax.jit(checkify.checkify(step))
+        checked(jnp.ones((4, 5)), labels)[0].throw()
+        with pytest.raises(checkify.JaxRuntimeError, match="linear_cross_entropy: `target` must hold class indices"):
+            checked(jnp.ones((4, 3)), labels)[0].throw()
+
+
+def test_bad_values_are_reported_from_a_sharded_step(mesh):
+    logits = jax.device_put(jnp.zeros((16, 3)), NamedSharding(mesh, P("data")))
+    labels = jax.device_put(jnp.full(16, 3), NamedSharding(mesh, P("data")))
+    error, _ = jax.jit(checkify.checkify(jax.value_and_grad(jaxloss.cross_entropy)))(logits, labels)
+    with pytest.raises(checkify.JaxRuntimeError, match="cross_entropy: `target` must hold class indices"):
+        error.throw()

@@ -1,4 +1,4 @@
-"""Over the whole exponent range: every loss within the bounds, in units in the last place, that its row states.
+"""Over the whole exponent range: every loss within the bounds, in units in the last place, that its record states.
 
 `python -m tests.properties.test_stress` prints the largest errors found.
 """
@@ -16,7 +16,7 @@ import pytest
 
 from tests.catalogue import TABLE
 from tests.properties.exact import EXACT, errors_in_ulps, exact, one_sided_derivatives
-from tests.support import OPTIMISED, Case
+from tests.support import OPTIMISED, THOROUGH, Case
 
 FLOAT32 = np.finfo(np.float32)
 
@@ -28,22 +28,21 @@ def as_float32(option: Any) -> Any:
     return float(np.float32(option)) if isinstance(option, float) else option
 
 
-CASES = [
+EVERY = [
     Case(
-        row,
+        record,
         {name: as_float32(value) for name, value in options.items()},
-        f"{row.name}-{'-'.join(options) or 'default'}",
+        f"{record.name}-{'-'.join(options) or 'default'}",
     )
-    for row in TABLE
-    for options in row.stress.variants
+    for record in TABLE
+    for options in record.stress.variants
 ]
-every_case = pytest.mark.parametrize("index", range(len(CASES)), ids=[case.name for case in CASES])
+CASES = EVERY if THOROUGH else [next(case for case in EVERY if case.record is record) for record in TABLE]
 
 
 @functools.cache
-def compiled(index: int) -> Any:
+def compiled(case: Case) -> Any:
     """Unreduced losses and gradients of a batch of examples."""
-    case = CASES[index]
 
     def one(*arrays: Any) -> Any:
         gradient = jax.grad(lambda *arrays: case.loss()(*arrays, reduction="sum"), case.record.differentiable)
@@ -110,12 +109,11 @@ def errors(case: Case, arrays: list[np.ndarray], value: np.ndarray, gradients: l
     return np.array([value_error, max(worst)])
 
 
-def largest_errors(index: int, examples: list[tuple[np.ndarray, ...]]) -> np.ndarray:
+def largest_errors(case: Case, examples: list[tuple[np.ndarray, ...]]) -> np.ndarray:
     """Of a batch of examples."""
-    case = CASES[index]
     stress = case.record.stress
     columns = [np.stack(column) for column in zip(*examples, strict=True)]
-    values, gradients = jax.tree.map(np.asarray, compiled(index)(*columns))
+    values, gradients = jax.tree.map(np.asarray, compiled(case)(*columns))
     worst = np.zeros(2)
     for row, example in enumerate(examples):
         arrays = [np.asarray(array) for array in example]
@@ -130,18 +128,18 @@ def largest_errors(index: int, examples: list[tuple[np.ndarray, ...]]) -> np.nda
     return worst
 
 
-@every_case
+@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 @hypothesis.settings(phases=[hypothesis.Phase.generate])  # A smaller example says no more, and takes minutes to find.
 @hypothesis.given(data=st.data())
 def test_errors_stay_within_the_bounds_of_the_row(index, data):
     stress = CASES[index].row.stress
     examples = st.lists(stress.domain(CASES[index].options), min_size=stress.examples, max_size=stress.examples)
-    assert (largest_errors(index, data.draw(examples)) <= stress.ulps).all()
+    assert (largest_errors(case, data.draw(examples)) <= stress.ulps).all()
 
 
 def main() -> None:
     """The largest errors of each case, whatever its bounds are."""
-    for index, case in enumerate(CASES):
+    for case in EVERY:
         if all(word not in case.name for word in sys.argv[1:] or [""]):
             continue
         found = np.zeros(2)
@@ -149,10 +147,10 @@ def main() -> None:
 
         @hypothesis.settings(deadline=None, derandomize=True, max_examples=15, phases=[hypothesis.Phase.generate])
         @hypothesis.given(st.lists(stress.domain(case.options), min_size=stress.examples, max_size=stress.examples))
-        def measure(index, found, examples):
-            found[:] = np.maximum(found, largest_errors(index, examples))
+        def measure(case, found, examples):
+            found[:] = np.maximum(found, largest_errors(case, examples))
 
-        measure(index, found)
+        measure(case, found)
         print(f"{case.name:60} {found[0]:8.2f} {found[1]:8.2f}", flush=True)
 
 
