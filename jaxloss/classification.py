@@ -588,11 +588,15 @@ def _modulation_of_margin(margin: Array, gamma: Array | float) -> Array:
         -_modulation_of_margin(margin, gamma)
         * (jax.nn.sigmoid(-margin) + gamma * safe_multiply(jax.nn.sigmoid(margin), softplus(-margin)))
     ),
-    lambda margin, gamma: -safe_multiply(softplus(margin), _focal_of_margin(margin, gamma)),
+    lambda margin, gamma: _derivative_to_gamma_of_margin(margin, gamma),
 )
 def _focal_of_margin(margin: Array, gamma: Array | float) -> Array:
     """-(1 - p_y)^gamma log p_y, with finite derivatives where the true class has a logit of -inf."""
     return _modulation_of_margin(margin, gamma) * softplus(-margin)
+
+
+def _derivative_to_gamma_of_margin(margin: Array, gamma: Array | float) -> Array:
+    return -safe_multiply(softplus(margin), _focal_of_margin(margin, gamma))
 
 
 def _one_minus_exp_of_bce(pred: Array, target: Array) -> Array:

@@ -3,6 +3,7 @@
 import functools
 import operator
 from collections.abc import Mapping
+from typing import Any
 
 from jax import Array
 from jaxtyping import Float, Real
@@ -40,9 +41,9 @@ def weighted_sum(
     0.75
     """
     contract = Contract("weighted_sum")
-    contract.named(losses=losses)
+    _require_names(losses=losses)
     if weights is not None:
-        contract.named(weights=weights)
+        _require_names(weights=weights)
     if not losses:
         raise ValueError("weighted_sum: `losses` must hold at least one loss.")
     weights = dict.fromkeys(losses, 1.0) if weights is None else weights
@@ -51,3 +52,13 @@ def weighted_sum(
     checked = dict(zip(losses, contract.floats(**losses), strict=True))
     terms = [contract.any_number(loss.dtype, **{name: weights[name]}) * loss for name, loss in checked.items()]
     return functools.reduce(operator.add, terms), checked
+
+
+def _require_names(**options: Any) -> None:
+    """A mapping from names to numbers."""
+    ((name, value),) = options.items()
+    if not isinstance(value, Mapping):
+        hint = f'Name each: {name}={{"bce": ..., "dice": ...}}.'
+        raise TypeError(f"weighted_sum: `{name}` must be a mapping by name, got {type(value).__name__}. {hint}")
+    if wrong := [key for key in value if not isinstance(key, str)]:
+        raise TypeError(f"weighted_sum: the names in `{name}` must be strings, got {wrong}.")

@@ -223,7 +223,7 @@ class _Overlap(NamedTuple):
     hull_height: Array
 
 
-def _boxes(call: Call, pred: Any, target: Any, eps: Any) -> tuple[_Boxes, _Boxes, Any]:
+def _boxes(call: Call, pred: Any, target: Any, eps: Any) -> tuple[_Boxes, _Boxes, Array | float]:
     """Boxes with a hidden one as the unit box."""
     pred, target = call.vectors(4, "x1, y1, x2, y2", fill=jnp.array([0.0, 0.0, 1.0, 1.0]), pred=pred, target=target)
     for name, boxes in (("pred", pred), ("target", target)):

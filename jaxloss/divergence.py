@@ -1,8 +1,7 @@
 """Divergences between distributions."""
 
-import functools
 import itertools
-import operator
+import math
 
 import jax.numpy as jnp
 from jax import Array
@@ -88,7 +87,7 @@ def _check_distributions(call: Call, is_log: bool, **arrays: Array) -> None:
     wrong = jnp.bool_(True)
     for choice in itertools.product((False, True), repeat=array.ndim):
         sizes = itertools.compress(map(size_as_float, array.shape), choice)
-        distributions = functools.reduce(operator.mul, sizes, 1.0)
+        distributions = math.prod(sizes, start=jnp.float32(1))
         everything = (distributions == size) & (size > 1)
         tolerance = SUM_TOLERANCE * distributions + slack + (0.0 if is_log else absolute * size)
         wrong &= everything | (jnp.abs(total - distributions) > tolerance)

@@ -210,7 +210,7 @@ def cosine_embedding_loss(
     return call.reduce(jnp.where(target == -1, too_near, apart) * nan_unless(~jnp.isnan(target)))
 
 
-def _degree(call: Call, vectors: Array, p: Any) -> Any:
+def _degree(call: Call, vectors: Array, p: Any) -> Array | float:
     """The degree of a norm; below the least one the norm of ones, size ** (1 / p), overflows."""
     least = math.log(max(vectors.shape[-1], 1)) / math.log(float(jnp.finfo(vectors.dtype).max))
     domain = f"greater than 0 and at least {least:.3g} for {vectors.shape[-1]} features"

@@ -154,12 +154,12 @@ def _takes_values_and_weights(reduction: Callable[..., Array]) -> bool:
     return variadic or (len(positional) >= 2 and positional[1] not in ("axis", "dim"))
 
 
-def is_mean(reduction: Reduction) -> bool:
+def is_mean(reduction: ReductionOrBatchMean) -> bool:
     """Whether a reduction is the mean, by name or as the function, on an axis or not."""
     return getattr(reduction, "func", reduction) in ("mean", mean)
 
 
-def is_sum(reduction: Reduction) -> bool:
+def is_sum(reduction: ReductionOrBatchMean) -> bool:
     """Whether a reduction is the sum, by name or as the function, on an axis or not."""
     return getattr(reduction, "func", reduction) in ("sum", sum)
 

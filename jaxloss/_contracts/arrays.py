@@ -27,11 +27,14 @@ def as_signed(indices: Array) -> Array:
 
 def saturated(value: Any) -> Any:
     """Integers of NumPy and Python within the range of JAX's, 32 bits as a rule: a label must not wrap into a class."""
-    is_python = isinstance(value, int) and not isinstance(value, bool)
-    if is_python or (isinstance(value, np.ndarray | np.generic) and value.dtype in (np.int64, np.uint64)):
-        limits = np.iinfo(jax.dtypes.canonicalize_dtype(np.int64 if is_python else value.dtype))
-        return np.clip(value, limits.min, limits.max)
-    return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        dtype = np.dtype(np.int64)
+    elif isinstance(value, np.ndarray | np.generic) and value.dtype in (np.int64, np.uint64):
+        dtype = value.dtype
+    else:
+        return value
+    limits = np.iinfo(jax.dtypes.canonicalize_dtype(dtype))
+    return np.clip(value, limits.min, limits.max)
 
 
 def python_number(value: Any) -> Any:

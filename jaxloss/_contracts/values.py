@@ -63,11 +63,13 @@ class Values:
 
     def nonnegative_values(self, hint: str = "", **arrays: Array) -> Array:
         """NaN where below 0."""
-        return self._inside("values at least 0", *(array >= 0 for array in arrays.values()), hint, **arrays)
+        (array,) = arrays.values()
+        return self._inside("values at least 0", array >= 0, hint, **arrays)
 
     def signs(self, hint: str, **arrays: Array) -> Array:
         """-1 or 1; NaN elsewhere."""
-        return self._inside("-1 or 1", *(jnp.abs(array) == 1 for array in arrays.values()), hint, **arrays)
+        (array,) = arrays.values()
+        return self._inside("-1 or 1", jnp.abs(array) == 1, hint, **arrays)
 
     def _inside(self, needed: str, holds: Array, hint: str, **arrays: Array) -> Array:
         self.check_range(needed, holds, hint, **arrays)

@@ -4,7 +4,7 @@ import pathlib
 import re
 import subprocess
 import sys
-from typing import Any
+from typing import Any, cast
 
 import chex
 import jax
@@ -37,8 +37,8 @@ def test_a_refusal_names_function_argument_what_came_what_is_needed_and_the_fix(
     )
 
 
-LOGITS, LABELS = jnp.zeros((8, 10)), jnp.zeros(8, jnp.int32)
-NUMBERS: Any = [1.0]
+# The calls are wrong on purpose, for type checkers too.
+LOGITS, LABELS, WRONG = jnp.zeros((8, 10)), jnp.zeros(8, jnp.int32), cast(Any, jaxloss)
 
 
 @pytest.mark.parametrize(
@@ -46,36 +46,36 @@ NUMBERS: Any = [1.0]
     [
         (
             AssertionError,
-            lambda: jaxloss.cross_entropy(LABELS, LOGITS),
+            lambda: WRONG.cross_entropy(LABELS, LOGITS),
             "They are swapped: cross_entropy(pred, target).",
         ),
-        (AssertionError, lambda: jaxloss.multi_margin_loss(LABELS, LOGITS), "They are swapped"),
-        (AssertionError, lambda: jaxloss.cross_entropy(LOGITS, LABELS[:, None]), "target.squeeze(-1)"),
-        (AssertionError, lambda: jaxloss.cross_entropy(LOGITS, LABELS * 1.0), "target.astype(jnp.int32)"),
+        (AssertionError, lambda: WRONG.multi_margin_loss(LABELS, LOGITS), "They are swapped"),
+        (AssertionError, lambda: WRONG.cross_entropy(LOGITS, LABELS[:, None]), "target.squeeze(-1)"),
+        (AssertionError, lambda: WRONG.cross_entropy(LOGITS, LABELS * 1.0), "target.astype(jnp.int32)"),
         (
             AssertionError,
-            lambda: jaxloss.cross_entropy(jnp.zeros((8, 10, 4, 4)), jnp.zeros((8, 4, 4), int)),
+            lambda: WRONG.cross_entropy(jnp.zeros((8, 10, 4, 4)), jnp.zeros((8, 4, 4), int)),
             "pass axis=1",
         ),
-        (AssertionError, lambda: jaxloss.cross_entropy(LOGITS, LABELS[:3]), "without the class axis"),
-        (AssertionError, lambda: jaxloss.mse_loss(LOGITS, LOGITS, where=LOGITS), "reduction=lambda values, weights"),
+        (AssertionError, lambda: WRONG.cross_entropy(LOGITS, LABELS[:3]), "without the class axis"),
+        (AssertionError, lambda: WRONG.mse_loss(LOGITS, LOGITS, where=LOGITS), "weigh each loss are `sample_weight`"),
         (
             AssertionError,
-            lambda: jaxloss.ctc_loss(jnp.zeros((50, 8, 9)), jnp.ones((8, 5), int)),
+            lambda: WRONG.ctc_loss(jnp.zeros((50, 8, 9)), jnp.ones((8, 5), int)),
             "jnp.moveaxis(pred, 0, 1)",
         ),
         (
             AssertionError,
-            lambda: jaxloss.ctc_loss(jnp.zeros((8, 50, 9)), jnp.ones(40, int)),
+            lambda: WRONG.ctc_loss(jnp.zeros((8, 50, 9)), jnp.ones(40, int)),
             "Pad what was concatenated",
         ),
-        (TypeError, lambda: jaxloss.cross_entropy(LOGITS, LABELS, weight=NUMBERS * 10), "jnp.asarray(weight)"),
-        (TypeError, lambda: jaxloss.mse_loss(NUMBERS, LOGITS), "jnp.asarray(pred)"),
-        (ValueError, lambda: jaxloss.mse_loss(LOGITS, LOGITS, reduction=jnp.mean), "two arrays, (values, weights)"),
-        (ValueError, lambda: jaxloss.mse_loss(LOGITS, LOGITS, reduction=np.max), "two arrays, (values, weights)"),
+        (TypeError, lambda: WRONG.cross_entropy(LOGITS, LABELS, weight=[1.0] * 10), "jnp.asarray(weight)"),
+        (TypeError, lambda: WRONG.mse_loss([1.0], LOGITS), "jnp.asarray(pred)"),
+        (ValueError, lambda: WRONG.mse_loss(LOGITS, LOGITS, reduction=jnp.mean), "two arrays, (values, weights)"),
+        (ValueError, lambda: WRONG.mse_loss(LOGITS, LOGITS, reduction=np.max), "two arrays, (values, weights)"),
         (
             ValueError,
-            lambda: jaxloss.kl_div(LOGITS, LOGITS, reduction=lambda v: v.sum()),
+            lambda: WRONG.kl_div(LOGITS, LOGITS, reduction=lambda v: v.sum()),
             "two arrays, (values, weights)",
         ),
     ],

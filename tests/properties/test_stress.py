@@ -131,9 +131,9 @@ def largest_errors(case: Case, examples: list[tuple[np.ndarray, ...]]) -> np.nda
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 @hypothesis.settings(phases=[hypothesis.Phase.generate])  # A smaller example says no more, and takes minutes to find.
 @hypothesis.given(data=st.data())
-def test_errors_stay_within_the_bounds_of_the_row(index, data):
+def test_errors_stay_within_the_bounds_of_the_record(case, data):
     stress = CASES[index].row.stress
-    examples = st.lists(stress.domain(CASES[index].options), min_size=stress.examples, max_size=stress.examples)
+    examples = st.lists(stress.domain(case.options), min_size=stress.examples, max_size=stress.examples)
     assert (largest_errors(case, data.draw(examples)) <= stress.ulps).all()
 
 

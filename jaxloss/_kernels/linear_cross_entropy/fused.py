@@ -60,10 +60,11 @@ def _value_and_gradients(
 def _value_and_gradients_jvp(layer: Layer, primals: Any, tangents: Any) -> Any:
     dtype = layer.dtype
 
-    def definition(*inputs: Any) -> Any:
-        total = lambda *inputs: _sum_of_blocks(layer, *inputs, primals[4])  # noqa: E731
-        value, (kernel_gradient, *gradients) = jax.value_and_grad(total, (0, 1, 2, 3))(*inputs)
-        kernel_gradient = kernel_gradient.astype(inputs[0].dtype if layer.blocks_of_classes else dtype)
+    def definition(kernel: Array, arrays: Any, pred: Array, weights: Any) -> Any:
+        total = functools.partial(_sum_of_blocks, layer, constants=primals[4])
+        gradient = jax.value_and_grad(total, (0, 1, 2, 3))
+        value, (kernel_gradient, *gradients) = gradient(kernel, arrays, pred, weights)
+        kernel_gradient = kernel_gradient.astype(kernel.dtype if layer.blocks_of_classes else dtype)
         return value, (kernel_gradient, *jax.tree.map(lambda gradient: gradient.astype(dtype), gradients))
 
     return jax.jvp(definition, primals[:4], tangents[:4])

@@ -46,7 +46,7 @@ def has_blocks_of_classes(pred: Array, kernel: Array) -> bool:
 
 
 def with_whole_features(pred: Array, kernel: Array, arrays: dict[str, Array]) -> tuple[Array, Array, dict[str, Array]]:
-    """On an explicit mesh no device may hold a part of the features, nor of the classes by an axis of the tokens."""
+    """On an explicit mesh no axis may shard the features, nor one that shards the tokens the classes."""
     (*batch, features), (_, classes) = (jax.typeof(array).sharding.spec for array in (pred, kernel))
     of_tokens = set(_names(batch))
     classes = tuple(name for name in _names([classes]) if name not in of_tokens) or None
