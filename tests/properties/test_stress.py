@@ -132,7 +132,7 @@ def largest_errors(case: Case, examples: list[tuple[np.ndarray, ...]]) -> np.nda
 @hypothesis.settings(phases=[hypothesis.Phase.generate])  # A smaller example says no more, and takes minutes to find.
 @hypothesis.given(data=st.data())
 def test_errors_stay_within_the_bounds_of_the_record(case, data):
-    stress = CASES[index].row.stress
+    stress = case.record.stress
     examples = st.lists(stress.domain(case.options), min_size=stress.examples, max_size=stress.examples)
     assert (largest_errors(case, data.draw(examples)) <= stress.ulps).all()
 
