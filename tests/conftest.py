@@ -47,3 +47,8 @@ def without_annotations():
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+def pytest_ignore_collect(collection_path, config):
+    """PyTorch's own samples take a minute and a half."""
+    return True if collection_path.match("parity/test_samples.py") and not config.getoption("thorough") else None
