@@ -6,18 +6,39 @@ import jaxtyping
 import pytest
 
 # Compiling takes most of the time, and most tests do not ask for XLA's best: those of numbers do, see `support.py`.
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0"
+# Eight devices are there for the tests of meshes; the others use one of them.
+FLAGS = "--xla_backend_optimization_level=0 --xla_force_host_platform_device_count=8"
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}"
 
-from tests import annotations
+from tests import annotations  # noqa: E402 the flags come first
 
 annotations.enforce()
 
 # PyTorch is the `parity` extra: without it the suite is whole, not skipped.
-collect_ignore = [] if importlib.util.find_spec("torch") else ["parity", "test_known_bugs_in_pytorch.py"]
+collect_ignore = [] if importlib.util.find_spec("torch") else ["parity", "wall/test_known_bugs_in_pytorch.py"]
 
-# The same draws every time, and no deadline: the first call of a shape compiles.
-hypothesis.settings.register_profile("jaxloss", deadline=None, derandomize=True, max_examples=15)
-hypothesis.settings.load_profile("jaxloss")
+
+def pytest_addoption(parser):
+    parser.addoption("--thorough", action="store_true", help="all variants, dtypes and samples: see docs/tests.md")
+
+
+def pytest_configure(config):
+    # Tests read it when they are collected, and those on eight devices in a process of their own.
+    thorough = config.getoption("thorough", default=False) or bool(os.environ.get("JAXLOSS_THOROUGH"))
+    os.environ["JAXLOSS_THOROUGH"] = "1" if thorough else ""
+    # The same draws every time, and no deadline: the first call of a shape compiles.
+    examples = 15 if thorough else 4
+    hypothesis.settings.register_profile("jaxloss", deadline=None, derandomize=True, max_examples=examples)
+    hypothesis.settings.load_profile("jaxloss")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Tests of one record go to one worker, because they share what is compiled."""
+    for item in items:
+        case = getattr(item, "callspec", None) and item.callspec.params.get("case")
+        if hasattr(case, "record"):
+            item.add_marker(pytest.mark.xdist_group(case.record.name))
 
 
 @pytest.fixture
@@ -26,3 +47,8 @@ def without_annotations():
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+def pytest_ignore_collect(collection_path, config):
+    """PyTorch's own samples take a minute and a half."""
+    return True if collection_path.match("parity/test_samples.py") and not config.getoption("thorough") else None

@@ -9,7 +9,7 @@ import torch  # pyright: ignore[reportMissingImports] an extra of its own
 
 from tests.support import CASES, as_arrays, as_option, assert_close, values_and_gradients
 
-IN_TORCH = [case for case in CASES if case.row.torch]
+IN_TORCH = [case for case in CASES if case.record.torch]
 
 
 def as_torch(value):
@@ -29,20 +29,20 @@ def test_value_and_gradient_agree_with_pytorch(case, dtype, tolerance):
         if name in ("weight", "pos_weight") and isinstance(value, float):
             options[name] = torch.tensor(value, dtype=torch.float64)
     with jax.enable_x64(dtype == "float64"):
-        values, gradients = values_and_gradients(case, dtype, as_arrays(drawn, dtype))
+        values, gradients = values_and_gradients(case, as_arrays(drawn, dtype))
         for reduction, value in values.items():
-            theirs = case.row.torch(torch.nn.functional, *tensors, reduction=reduction, **options)
+            theirs = case.record.torch(torch.nn.functional, *tensors, reduction=reduction, **options)
             assert_close(value, theirs.numpy(), tolerance)
-        for position in case.row.differentiable:
+        for position in case.record.differentiable:
             tensors[position].requires_grad_()
-        case.row.torch(torch.nn.functional, *tensors, reduction=case.row.default_reduction, **options).backward()
-        for position, gradient in zip(case.row.differentiable, gradients, strict=True):
+        case.record.torch(torch.nn.functional, *tensors, reduction=case.record.default_reduction, **options).backward()
+        for position, gradient in zip(case.record.differentiable, gradients, strict=True):
             assert_close(gradient, tensors[position].grad.numpy(), tolerance)
 
 
 def test_every_loss_that_pytorch_has_is_compared():
-    ours = {case.row.name for case in CASES}
+    ours = {case.record.name for case in CASES}
     theirs = {name for name in ours if inspect.isfunction(getattr(torch.nn.functional, name, None))}
-    compared = {case.row.name for case in IN_TORCH}
+    compared = {case.record.name for case in IN_TORCH}
     # PyTorch's cross_entropy takes class probabilities too.
     assert compared == theirs | {"soft_target_cross_entropy"}

@@ -1,5 +1,6 @@
-"""On eight devices. Not collected by name: `test_mesh.py` runs it in a process that has them."""
+"""On eight virtual devices, which `conftest.py` asks XLA for."""
 
+import dataclasses
 import functools
 import re
 
@@ -12,16 +13,14 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import jaxloss
-from tests.support import CASES, FIRST, as_arrays, assert_close, values_and_gradients
+from tests.support import CASES, FIRST, assert_close, values_and_gradients
 
 BATCH = (16, 4)
 # All but classes on the axis that is sharded, and weights for a batch of another shape.
 SHARDABLE = [
-    case
-    for case in CASES
-    if case.options.get("axis") != 0 and not any(np.ndim(value) == 2 for value in case.options.values())
+    case for case in CASES if case.fits(BATCH) and not (case.record.class_axis and case.options.get("axis") == 0)
 ]
-every_row = pytest.mark.parametrize("case", FIRST, ids=[case.row.name for case in FIRST])
+every_record = pytest.mark.parametrize("case", FIRST, ids=[case.record.name for case in FIRST])
 
 
 def make_mesh(axis_type):
@@ -42,35 +41,39 @@ def unequal(case):
 
 
 def specs(case):
-    return [P() if position in case.row.shared else P("data") for position in range(len(case.arguments()))]
+    return [P() if position in case.record.shared else P("data") for position in range(len(case.record.arrays))]
+
+
+@functools.cache
+def on_one_device(case):
+    """Arrays with garbage under a mask, in float64, and what they give on one device."""
+    where = unequal(case)
+    arrays = [jnp.asarray(array) for array in case.with_garbage(case.draw(batch=BATCH), where, np.float64)]
+    return where, arrays, values_and_gradients(case, arrays, where)
 
 
 @pytest.mark.parametrize("case", SHARDABLE, ids=[case.name for case in SHARDABLE])
 @pytest.mark.parametrize("axis_type", [jax.sharding.AxisType.Auto, jax.sharding.AxisType.Explicit], ids=str)
 def test_jit_on_sharded_arrays_equals_one_device(case, axis_type):
     mesh = make_mesh(axis_type)
-    with jax.enable_x64(True), jax.set_mesh(mesh):
-        where = unequal(case)
-        arrays = [jnp.asarray(array) for array in case.with_garbage(case.draw(batch=BATCH), where, np.float64)]
-        sharded = [
-            jax.device_put(array, NamedSharding(mesh, spec)) for array, spec in zip(arrays, specs(case), strict=True)
-        ]
-        expected = values_and_gradients(case, None, arrays, where)
-        actual = values_and_gradients(case, None, sharded, jax.device_put(where, NamedSharding(mesh, P("data"))))
+    with jax.enable_x64(True):
+        where, arrays, expected = on_one_device(case)
+        with jax.set_mesh(mesh):
+            placed = zip(arrays, specs(case), strict=True)
+            sharded = [jax.device_put(array, NamedSharding(mesh, spec)) for array, spec in placed]
+            actual = values_and_gradients(case, sharded, jax.device_put(where, NamedSharding(mesh, P("data"))))
         jax.tree.map(functools.partial(assert_close, tolerance=1e-12), actual, expected)
         assert actual[1][0].sharding.is_equivalent_to(sharded[0].sharding, sharded[0].ndim)
 
 
-@every_row
-@pytest.mark.parametrize("check_vma", [True, False])
+@every_record
+@pytest.mark.parametrize("check_vma", [True, False] if THOROUGH else [True])
 def test_a_masked_mean_inside_shard_map_equals_one_device(case, mesh, check_vma):
-    if case.row.name == "dice_loss":
-        case = case._replace(options={"axis": -1})  # One set a row: a set must lie on one device.
+    if case.record.sets:  # A set must lie on one device.
+        case = in_a_shard(case)
     with jax.enable_x64(True):
-        where = unequal(case)
-        arrays = as_arrays(case.draw(batch=BATCH), "float64")
-        expected_values, expected_gradients = values_and_gradients(case, None, arrays, where)
-        names = {"mean", "sum", case.row.default_reduction}
+        where, arrays, (expected_values, expected_gradients) = on_one_device(case)
+        names = {"mean", "sum", case.record.default_reduction}
 
         def local(where, *arrays):
             on_axis = {name: functools.partial(getattr(jaxloss.reductions, name), axis_name="data") for name in names}
@@ -82,14 +85,19 @@ def test_a_masked_mean_inside_shard_map_equals_one_device(case, mesh, check_vma)
 
         def loss(*arrays):
             values = on_mesh(where, *arrays)
-            return values[case.row.default_reduction], values
+            return values[case.record.default_reduction], values
 
-        step = jax.value_and_grad(loss, case.row.differentiable, has_aux=True)
+        step = jax.value_and_grad(loss, case.record.differentiable, has_aux=True)
         (_, values), gradients = jax.jit(step)(*arrays)
         for name in names:
             assert_close(values[name], expected_values[name], 1e-12)
         for gradient, expected in zip(gradients, expected_gradients, strict=True):
             assert_close(gradient, expected, 1e-12)
+
+
+@functools.cache
+def in_a_shard(case):
+    return dataclasses.replace(case, options=case.record.in_a_shard)
 
 
 def test_a_training_step_inside_shard_map_has_the_gradient_of_one_device(mesh):
@@ -158,11 +166,11 @@ def test_blocks_of_tokens_move_no_features_and_add_the_kernels_gradient_once(axi
 @pytest.mark.parametrize(
     ("dtype", "options"),
     [
-        ("float32", {}),
         ("float32", {"chunk_size": 3}),
+        ("float32", {}),
         ("bfloat16", {"chunk_size": 3}),
         ("float32", {"chunk_size": 3, "reduction": "none"}),
-    ],
+    ][: None if THOROUGH else 1],
 )
 def test_an_explicit_mesh_may_shard_a_kernel_anyhow(pred, kernel, dtype, options):
     mesh = jax.make_mesh((4, 2), ("data", "model"), axis_types=(jax.sharding.AxisType.Explicit,) * 2)

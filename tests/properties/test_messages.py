@@ -204,7 +204,7 @@ def test_options_do_not_raise_the_precision():
 
 
 def test_the_recipe_of_the_readme_reports_and_leaves_no_warning_at_exit():
-    readme = (pathlib.Path(__file__).parent.parent / "README.md").read_text()
+    readme = (pathlib.Path(__file__).parents[2] / "README.md").read_text()
     (recipe,) = re.findall(r"```python\n([^`]*chexify.*?)```", readme, re.DOTALL)
     program = f"""
 import logging, chex, jax, jax.numpy as jnp, jaxloss

@@ -15,7 +15,7 @@ from jax.core import Tracer
 import jaxloss
 from jaxloss import classification
 from jaxloss._contracts import Contract
-from tests.cases import TABLE
+from tests.catalogue import TABLE
 from tests.support import FIRST, as_arrays, assert_close
 
 LOGITS = jax.random.normal(jax.random.key(0), (7, 13))
@@ -113,10 +113,10 @@ def test_whatever_the_contract_accepts_is_compiled(runs, call):
 
 
 NUMBERS = [
-    pytest.param(case, name, id=f"{case.row.name}-{name}")
+    pytest.param(case, name, id=f"{case.record.name}-{name}")
     for case in FIRST
-    for name, parameter in inspect.signature(case.row.loss).parameters.items()
-    if name in case.row.traced and float in typing.get_args(parameter.annotation)
+    for name, parameter in inspect.signature(case.record.loss).parameters.items()
+    if name in case.record.traced and float in typing.get_args(parameter.annotation)
 ]
 
 
@@ -124,7 +124,7 @@ NUMBERS = [
 def test_a_number_that_changes_compiles_nothing_and_is_what_it_is_in_jit(runs, case, name):
     with jax.enable_x64(True):  # where an option could raise the precision
         arrays = as_arrays(case.draw(), "float32")
-        loss = case.row.loss
+        loss = case.record.loss
         loss(*arrays, **{name: 0.75})
         runs.clear()
         eager, gradient = jax.value_and_grad(loss)(*arrays, **{name: 0.375})

@@ -7,7 +7,7 @@ import pytest
 import torch  # pyright: ignore[reportMissingImports] an extra of its own
 
 import jaxloss
-from tests.test_known_bugs import INF, NAN, graded, holds
+from tests.wall.test_known_bugs import INF, NAN, graded, holds
 
 PYTORCH = "https://github.com/pytorch/pytorch/issues/"
 REDUCED = {"reduction": "sum"}

@@ -1,6 +1,6 @@
-"""Over the whole exponent range: every loss within the bounds, in units in the last place, that its row states.
+"""Over the whole exponent range: every loss within the bounds, in units in the last place, that its record states.
 
-`python -m tests.test_stress` prints the largest errors found.
+`python -m tests.properties.test_stress` prints the largest errors found.
 """
 
 import functools
@@ -14,9 +14,9 @@ import jax
 import numpy as np
 import pytest
 
-from tests.cases import TABLE
-from tests.exact import EXACT, errors_in_ulps, exact, one_sided_derivatives
-from tests.support import OPTIMISED, Case
+from tests.catalogue import TABLE
+from tests.properties.exact import EXACT, errors_in_ulps, exact, one_sided_derivatives
+from tests.support import OPTIMISED, THOROUGH, Case
 
 FLOAT32 = np.finfo(np.float32)
 
@@ -28,25 +28,24 @@ def as_float32(option: Any) -> Any:
     return float(np.float32(option)) if isinstance(option, float) else option
 
 
-CASES = [
+EVERY = [
     Case(
-        row,
+        record,
         {name: as_float32(value) for name, value in options.items()},
-        f"{row.name}-{'-'.join(options) or 'default'}",
+        f"{record.name}-{'-'.join(options) or 'default'}",
     )
-    for row in TABLE
-    for options in row.stress.variants
+    for record in TABLE
+    for options in record.stress.variants
 ]
-every_case = pytest.mark.parametrize("index", range(len(CASES)), ids=[case.name for case in CASES])
+CASES = EVERY if THOROUGH else [next(case for case in EVERY if case.record is record) for record in TABLE]
 
 
 @functools.cache
-def compiled(index: int) -> Any:
+def compiled(case: Case) -> Any:
     """Unreduced losses and gradients of a batch of examples."""
-    case = CASES[index]
 
     def one(*arrays: Any) -> Any:
-        gradient = jax.grad(lambda *arrays: case.loss()(*arrays, reduction="sum"), case.row.differentiable)
+        gradient = jax.grad(lambda *arrays: case.loss()(*arrays, reduction="sum"), case.record.differentiable)
         return case.loss()(*arrays, reduction="none"), gradient(*arrays)
 
     return jax.jit(jax.vmap(one), compiler_options=OPTIMISED)
@@ -55,12 +54,12 @@ def compiled(index: int) -> Any:
 def truth(case: Case, arrays: list[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
     """The loss of one example and its one-sided derivatives, exact."""
     numbers = [exact(array[None]) if array.dtype.kind in "fO" else array[None] for array in arrays]
-    extra = {"constant_at": numbers} if case.row.constant_factor or case.row.stress.clamped else {}
+    extra = {"constant_at": numbers} if case.record.constant_factor or case.record.stress.clamped else {}
 
     def loss(*moved: np.ndarray) -> np.ndarray:
-        return case.row.oracle(*moved, where=True, **case.options, **extra)[0]
+        return case.record.oracle(*moved, where=True, **case.options, **extra)[0]
 
-    return loss(*numbers), [one_sided_derivatives(loss, numbers, position) for position in case.row.differentiable]
+    return loss(*numbers), [one_sided_derivatives(loss, numbers, position) for position in case.record.differentiable]
 
 
 def nudged(case: Case, arrays: list[np.ndarray], seed: int) -> list[np.ndarray]:
@@ -69,9 +68,9 @@ def nudged(case: Case, arrays: list[np.ndarray], seed: int) -> list[np.ndarray]:
     On a CPU XLA takes what is less than that number for zero: inputs, and differences of them.
     """
     rng, direction = np.random.default_rng(seed // 2), (-1) ** seed
-    unit, ulp, tiny = case.row.stress.unit, EXACT.mpf(2) ** -23, EXACT.mpf(float(FLOAT32.tiny))
+    unit, ulp, tiny = case.record.stress.unit, EXACT.mpf(2) ** -23, EXACT.mpf(float(FLOAT32.tiny))
     floats = [array for array in arrays if array.dtype.kind == "f"]
-    defaults = {p.name: p.default for p in inspect.signature(case.row.loss).parameters.values()}
+    defaults = {p.name: p.default for p in inspect.signature(case.record.loss).parameters.values()}
     options = [option for option in (defaults | case.options).values() if isinstance(option, float) and option < np.inf]
     largest = max(*options, 0.0, *(float(abs(array).max()) for array in floats))
 
@@ -79,7 +78,7 @@ def nudged(case: Case, arrays: list[np.ndarray], seed: int) -> list[np.ndarray]:
         ulps, tinies = direction * rng.choice([-1, 1], size=(2, *np.shape(array)))
         relative = exact(array) * (1 + ulps * (0 if unit == "result" else ulp)) + np.sign(array) * tinies * tiny
         moved = np.where(abs(array) < FLOAT32.tiny, np.sign(array) * tiny * (tinies > 0), relative)
-        if position not in case.row.differentiable:
+        if position not in case.record.differentiable:
             return np.where(np.isin(array, [-1, 0, 1]), array, moved)
         return exact(array) + ulps * max(ulp * largest, tiny) if unit == "norm" else moved
 
@@ -101,7 +100,7 @@ def errors(case: Case, arrays: list[np.ndarray], value: np.ndarray, gradients: l
         functools.reduce(np.maximum, [abs(sum(others[i]) / 2 - slope) for _, others in near], 0 * abs(slope))
         for i, slope in enumerate(slopes)
     ]
-    if case.row.stress.unit in ("row", "norm"):
+    if case.record.stress.unit in ("row", "norm"):
         ulp_of_largest = max(abs(slope).max() for slope in slopes) * 2**-24
         slacks = [max(ulp_of_largest, *(slack.max() for slack in slacks))] * len(slopes)
     kinks = [abs(right - left) / 2 for left, right in sides]
@@ -110,12 +109,11 @@ def errors(case: Case, arrays: list[np.ndarray], value: np.ndarray, gradients: l
     return np.array([value_error, max(worst)])
 
 
-def largest_errors(index: int, examples: list[tuple[np.ndarray, ...]]) -> np.ndarray:
+def largest_errors(case: Case, examples: list[tuple[np.ndarray, ...]]) -> np.ndarray:
     """Of a batch of examples."""
-    case = CASES[index]
-    stress = case.row.stress
+    stress = case.record.stress
     columns = [np.stack(column) for column in zip(*examples, strict=True)]
-    values, gradients = jax.tree.map(np.asarray, compiled(index)(*columns))
+    values, gradients = jax.tree.map(np.asarray, compiled(case)(*columns))
     worst = np.zeros(2)
     for row, example in enumerate(examples):
         arrays = [np.asarray(array) for array in example]
@@ -130,29 +128,29 @@ def largest_errors(index: int, examples: list[tuple[np.ndarray, ...]]) -> np.nda
     return worst
 
 
-@every_case
+@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 @hypothesis.settings(phases=[hypothesis.Phase.generate])  # A smaller example says no more, and takes minutes to find.
 @hypothesis.given(data=st.data())
-def test_errors_stay_within_the_bounds_of_the_row(index, data):
-    stress = CASES[index].row.stress
-    examples = st.lists(stress.domain(CASES[index].options), min_size=stress.examples, max_size=stress.examples)
-    assert (largest_errors(index, data.draw(examples)) <= stress.ulps).all()
+def test_errors_stay_within_the_bounds_of_the_record(case, data):
+    stress = case.record.stress
+    examples = st.lists(stress.domain(case.options), min_size=stress.examples, max_size=stress.examples)
+    assert (largest_errors(case, data.draw(examples)) <= stress.ulps).all()
 
 
 def main() -> None:
     """The largest errors of each case, whatever its bounds are."""
-    for index, case in enumerate(CASES):
+    for case in EVERY:
         if all(word not in case.name for word in sys.argv[1:] or [""]):
             continue
         found = np.zeros(2)
-        stress = case.row.stress
+        stress = case.record.stress
 
         @hypothesis.settings(deadline=None, derandomize=True, max_examples=15, phases=[hypothesis.Phase.generate])
         @hypothesis.given(st.lists(stress.domain(case.options), min_size=stress.examples, max_size=stress.examples))
-        def measure(index, found, examples):
-            found[:] = np.maximum(found, largest_errors(index, examples))
+        def measure(case, found, examples):
+            found[:] = np.maximum(found, largest_errors(case, examples))
 
-        measure(index, found)
+        measure(case, found)
         print(f"{case.name:60} {found[0]:8.2f} {found[1]:8.2f}", flush=True)
 
 

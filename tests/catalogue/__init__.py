@@ -1,0 +1,25 @@
+"""The catalogue: one record a loss, a file a family. `tests/properties` derives from it what holds for every loss."""
+
+from tests.catalogue import (
+    classification,
+    detection,
+    divergence,
+    language_modeling,
+    margin,
+    metric_learning,
+    regression,
+    segmentation,
+    sequence,
+)
+
+TABLE = (
+    *regression.RECORDS,
+    *classification.RECORDS,
+    *margin.RECORDS,
+    *segmentation.RECORDS,
+    *detection.RECORDS,
+    *divergence.RECORDS,
+    *metric_learning.RECORDS,
+    *language_modeling.RECORDS,
+    *sequence.RECORDS,
+)

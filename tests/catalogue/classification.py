@@ -1,0 +1,427 @@
+"""Records of `jaxloss.classification`."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+import jaxloss
+from tests.catalogue.common import (
+    BINARY_REPORTS,
+    CLASS_REPORTS,
+    FLOATS,
+    LABELS,
+    LOGITS,
+    PROBABILITIES,
+    SCORED,
+    SUMMABLE,
+    axis_fits,
+    bce_oracle,
+    cross_entropy_oracle,
+    draw_binary_logits,
+    draw_class_logits,
+    insert,
+    log_softmax,
+    option,
+    sigmoid,
+    torch_classes,
+    weights_fit,
+)
+from tests.catalogue.domains import HARD, apart, integers, numbers, one_of
+from tests.catalogue.record import INF, NAN, About, Arrays, Bad, Extreme, Record, Stress, per_example
+
+
+def draw_soft_targets(rng: np.random.Generator, batch: tuple[int, ...], options: dict[str, Any]) -> Arrays:
+    classes = len(options["weight"]) if "weight" in options else 5
+    shape = insert(batch, options.get("axis", -1), classes)
+    target = rng.random(size=shape) + 1e-2
+    return 3 * rng.normal(size=shape), target / target.sum(options.get("axis", -1), keepdims=True)
+
+
+def draw_class_log_probabilities(rng: np.random.Generator, batch: tuple[int, ...], options: dict[str, Any]) -> Arrays:
+    logits, target = draw_class_logits(rng, batch, options)
+    axis = options.get("axis", -1)
+    return np.moveaxis(log_softmax(np.moveaxis(logits, axis, -1)), -1, axis), target
+
+
+def nll_oracle(pred, target, axis=-1, weight=None, ignore_index=None):
+    keep = np.ones(target.shape, bool) if ignore_index is None else target != ignore_index
+    index = np.where(keep, target, 0)
+    log_p = np.take_along_axis(np.moveaxis(pred, axis, -1), index[..., None], -1)[..., 0]
+    weights = keep * (np.ones(pred.shape[axis]) if weight is None else np.asarray(weight))[index]
+    return np.where(keep, -weights * log_p, 0), weights
+
+
+def soft_target_oracle(pred, target, axis=-1, weight=None, label_smoothing=0.0):
+    log_p, target = log_softmax(np.moveaxis(pred, axis, -1)), np.moveaxis(target, axis, -1)
+    classes = log_p.shape[-1]
+    smooth = (1 - label_smoothing) * target + label_smoothing / classes
+    return -(smooth * (1.0 if weight is None else np.asarray(weight)) * log_p).sum(-1)
+
+
+def draw_probabilities(rng: np.random.Generator, batch: tuple[int, ...], options: dict[str, Any]) -> Arrays:
+    return 0.05 + 0.9 * rng.random(size=batch), draw_binary_logits(rng, batch, options)[1]
+
+
+def bce_of_probabilities_oracle(pred, target, weight=1.0):
+    log_p, log_q = (
+        np.maximum(np.log(np.maximum(pred, 1e-60 + 0 * pred)), -100),
+        np.maximum(np.log(np.maximum(1 - pred, 1e-60 + 0 * pred)), -100),
+    )
+    return -(target * log_p + (1 - target) * log_q) * np.asarray(weight)
+
+
+def focal_oracle(pred, target, alpha=0.25, gamma=2.0):
+    bce = bce_oracle(pred, target)
+    return alpha * (1 - np.exp(-bce)) ** gamma * bce
+
+
+def sigmoid_focal_oracle(pred, target, alpha=0.25, gamma=2.0):
+    p = sigmoid(pred)
+    p_t = p * target + (1 - p) * (1 - target)
+    alpha_t = 1.0 if alpha is None else alpha * target + (1 - alpha) * (1 - target)
+    return alpha_t * (1 - p_t) ** gamma * bce_oracle(pred, target)
+
+
+def softmax_focal_oracle(pred, target, axis=-1, alpha=None, gamma=2.0, ignore_index=None):
+    log_p = log_softmax(np.moveaxis(pred, axis, -1))
+    keep = np.ones(target.shape, bool) if ignore_index is None else target != ignore_index
+    index = np.where(keep, target, 0)
+    log_p = np.take_along_axis(log_p, index[..., None], -1)[..., 0]
+    alpha = np.broadcast_to(1.0 if alpha is None else alpha, (pred.shape[axis],))[index]
+    return np.where(keep, -alpha * (1 - np.exp(log_p)) ** gamma * log_p, 0), keep.astype(float)
+
+
+def torch_nll(nn, pred, target, *, axis=-1, **options):
+    return nn.nll_loss(pred.movedim(axis, min(1, pred.ndim - 1)), target, **options)
+
+
+def torch_soft_targets(nn, pred, target, *, axis=-1, **options):
+    channels = min(1, pred.ndim - 1)
+    return nn.cross_entropy(pred.movedim(axis, channels), target.movedim(axis, channels), **options)
+
+
+BINARY = one_of(apart(numbers(), numbers((), 0, 1)), apart(numbers(infinite=True), HARD))
+BINARY_EXTREMES = (
+    Extreme(([1e4, -1e4, 1e4, -1e4], [1.0, 0.0, 0.0, 1.0]), {"gamma": 2.0, "alpha": 1.0}, [0, 0, 1e4, 1e4]),
+    Extreme(([INF, -INF], [1.0, 0.0]), {"gamma": 2.0, "alpha": 1.0}, [0, 0]),
+    Extreme(([1e4, -1e4, 60.0, -60.0], [1.0, 0.0, 1.0, 0.0]), {"gamma": 0.5, "alpha": 1.0}, [0, 0, 0, 0]),
+    Extreme(([1e4, -1e4], [1.0, 0.0]), {"gamma": 0.0, "alpha": 1.0}, [0, 0]),
+)
+CLASS_EXTREMES = (
+    Extreme(([[1e4, 0.0, -1e4]] * 3, [0, 1, 2]), {}, [0, 1e4, 2e4]),
+    Extreme(([[0.0, -INF, -INF], [0.0, 0.0, -INF]], [0, 1]), {}, [0, math.log(2)]),
+    Extreme(([[3.0]], [0]), {}, [0]),
+    Extreme(([[40.0, 0.0]], [0]), {}, [math.log1p(math.exp(-40))]),
+)
+
+RECORDS = (
+    Record(
+        jaxloss.cross_entropy,
+        draw_class_logits,
+        per_example(cross_entropy_oracle),
+        about=About(
+            "Classes",
+            "logits (..., classes), no softmax",
+            "integer indices (...)",
+            torch="CrossEntropyLoss",
+            optax="softmax_cross_entropy_with_integer_labels",
+            keras="SparseCategoricalCrossentropy",
+        ),
+        inner=(1, 0),
+        class_axis=True,
+        fits=axis_fits,
+        variants=(
+            {},
+            {"axis": 1, "weight": [0.5, 2.0, 0.0, 1.5]},
+            {"ignore_index": -100, "label_smoothing": 0.1},
+            {"axis": 0, "weight": [0.5, 2.0, 0.0, 1.5], "ignore_index": 1, "label_smoothing": 0.2},
+        ),
+        own_mean=lambda options: "weight" in options and bool(options.keys() & {"label_smoothing", "z_loss"}),
+        traced=("label_smoothing", "weight"),
+        garbage=((NAN, INF, -INF, 1e30), (-1, 99, -(2**31))),
+        torch=torch_classes,
+        refuses=(
+            Bad((LOGITS, LABELS.astype(np.float32)), {}, "`target` must hold integer .* target.astype\\(jnp.int32\\)"),
+            Bad((LOGITS, LOGITS), {}, "`target` must hold integer .* got float32 .* soft_target_cross_entropy"),
+            Bad(
+                (LOGITS, LOGITS.astype(np.int32)), {}, "`target` must hold integer .* \\(3,\\), got int32 .*\\(3, 5\\)"
+            ),
+            Bad((LOGITS, LABELS), {"weight": np.ones(4, np.float32)}, "`weight` must have one number a class"),
+            Bad((LOGITS, LABELS), {"weight": np.ones(5, bool)}, "`weight`"),
+            Bad((LOGITS, LABELS), {"ignore_index": 1.5}, "`ignore_index`"),
+            option("label_smoothing", 1.5, (LOGITS, LABELS)),
+            option("axis", 2, (LOGITS, LABELS)),
+            Bad((np.float32(1), np.int32(0)), {}, "`pred` must have an axis of at least one class"),
+            Bad((LOGITS[:, :0], LABELS), {}, "`pred` must have an axis of at least one class"),
+        ),
+        reports=CLASS_REPORTS,
+        stress=Stress(
+            SCORED,
+            (4, 6),
+            (
+                {},
+                {"weight": [0.5, 2.0, 0.0, 1.5]},
+                {"label_smoothing": 0.1},
+                {"weight": [0.5, 2.0, 0.0, 1.5], "label_smoothing": 0.2},
+            ),
+            unit="row",
+        ),
+        extremes=(
+            *CLASS_EXTREMES,
+            Extreme(([[0.0, -1e4]], [0]), {"label_smoothing": 0.5}, [0.25 * 1e4]),
+            Extreme(
+                ([[0.0, 0.0, -INF]], [0]), {"label_smoothing": 0.3, "weight": [1.0, 1.0, 0.0]}, [0.9 * math.log(2)]
+            ),
+        ),
+    ),
+    Record(
+        jaxloss.nll_loss,
+        draw_class_log_probabilities,
+        per_example(nll_oracle),
+        about=About(
+            "Classes, log-probabilities", "log-probabilities (..., classes)", "integer indices (...)", torch="NLLLoss"
+        ),
+        inner=(1, 0),
+        class_axis=True,
+        fits=axis_fits,
+        variants=(
+            {},
+            {"axis": 1, "weight": [0.5, 2.0, 0.0, 1.5]},
+            {"ignore_index": -100},
+            {"axis": 0, "weight": [0.5, 2.0, 0.0, 1.5], "ignore_index": 1},
+        ),
+        traced=("weight",),
+        garbage=((NAN, INF, -INF, 1e30), (-1, 99, -(2**31))),
+        torch=torch_nll,
+        refuses=(
+            Bad((LOGITS, LABELS.astype(np.float32)), {}, "`target` must hold integer .* target.astype\\(jnp.int32\\)"),
+            Bad(
+                (LOGITS, LOGITS.astype(np.int32)),
+                {},
+                "`target` must hold integer .* \\(3,\\), got int32 .* target.argmax",
+            ),
+            Bad((LOGITS, LABELS), {"weight": np.ones(4, np.float32)}, "`weight` must have one number a class"),
+            Bad((LOGITS, LABELS), {"ignore_index": 1.5}, "`ignore_index`"),
+            option("axis", 2, (LOGITS, LABELS)),
+            Bad((LOGITS[:, :0], LABELS), {}, "`pred` must have an axis of at least one class"),
+        ),
+        reports=(
+            *CLASS_REPORTS[:3],
+            Bad(
+                (PROBABILITIES, LABELS),
+                {},
+                "`pred` must hold log-probabilities, at most 0, .*cross_entropy",
+                plausible=True,
+            ),
+            Bad((LOGITS + 1, LABELS), {}, "`pred` must hold log-probabilities", plausible=True),
+        ),
+        stress=Stress(apart(numbers((4,), high=0), integers(0, 3)), (4, 4), ({}, {"weight": [0.5, 2.0, 0.0, 1.5]})),
+        extremes=(
+            Extreme(([[0.0, -INF, -INF], [-1e4, 0.0, -INF]], [0, 0]), {}, [0, 1e4]),
+            Extreme(([[0.0, -INF]], [1]), {}, [INF]),
+            Extreme(([[0.0, -INF], [-1.0, -1.0]], [1, 0]), {"weight": [1.0, 0.0]}, [0, 1]),
+        ),
+    ),
+    Record(
+        jaxloss.binary_cross_entropy,
+        draw_probabilities,
+        per_example(bce_of_probabilities_oracle),
+        about=About(
+            "Two classes, probabilities",
+            "probabilities, after a sigmoid",
+            "floats in [0, 1] of the same shape",
+            torch="BCELoss",
+            keras="BinaryCrossentropy",
+        ),
+        elementwise=True,
+        fits=weights_fit,
+        variants=({}, {"weight": 0.5}, {"weight": [[0.5], [2.0], [3.0]]}),
+        traced=("weight",),
+        differentiable=(0, 1),
+        torch=lambda nn, *tensors, **options: nn.binary_cross_entropy(*tensors, **options),
+        refuses=(
+            option("weight", -1.0),
+            Bad((FLOATS, FLOATS), {"weight": np.ones(3, np.float32)}, "`weight` must broadcast to \\(3, 4\\)"),
+        ),
+        reports=(
+            Bad((FLOATS + 1, FLOATS), {}, "`pred` must hold values in \\[0, 1\\], .* binary_cross_entropy_with_logits"),
+            Bad((-FLOATS, FLOATS), {}, "`pred` must hold values in"),
+            *BINARY_REPORTS[:3],
+        ),
+        stress=Stress(
+            apart(numbers((), 1e-11, 1 - 2**-24), numbers((), 0, 1)), (4, 4), ({}, {"weight": 0.5}), unit="inputs"
+        ),
+        extremes=(
+            Extreme(([0.0, 1.0, 0.0, 1.0, 0.5], [0.0, 1.0, 1.0, 0.0, 1.0]), {}, [0, 0, 100, 100, math.log(2)]),
+            Extreme(([1e-30, 1e-8, 1 - 2.0**-24], [1.0, 0.0, 1.0]), {}, [30 * math.log(10), 1e-8, 2.0**-24]),
+        ),
+    ),
+    Record(
+        jaxloss.soft_target_cross_entropy,
+        draw_soft_targets,
+        per_example(soft_target_oracle),
+        about=About(
+            "Classes, soft or one-hot targets",
+            "logits, no softmax",
+            "probabilities of the same shape",
+            torch="CrossEntropyLoss",
+            optax="softmax_cross_entropy",
+            keras="CategoricalCrossentropy",
+        ),
+        inner=(1, 1),
+        class_axis=True,
+        fits=axis_fits,
+        unstored_sums=("float32",),
+        variants=(
+            {},
+            {"axis": 1, "weight": [0.5, 2.0, 0.0, 1.5]},
+            {"axis": 0, "label_smoothing": 0.2},
+        ),
+        traced=("label_smoothing", "weight"),
+        differentiable=(0, 1),
+        torch=torch_soft_targets,
+        refuses=(
+            Bad((LOGITS, LABELS), {}, "`target` must be floating, of shape \\(3, 5\\).* use cross_entropy"),
+            Bad((LOGITS, LOGITS.astype(np.int32)), {}, "`target` must be floating"),
+            Bad((LOGITS, LOGITS), {"weight": np.ones(4, np.float32)}, "`weight` must have one number a class"),
+            option("label_smoothing", -0.1, (LOGITS, PROBABILITIES)),
+            option("axis", -3, (LOGITS, PROBABILITIES)),
+        ),
+        reports=(
+            Bad((LOGITS, 2 * PROBABILITIES), {}, "`target` must hold distributions", plausible=True),
+            Bad((LOGITS, LOGITS - 1), {}, "`target` must hold values in \\[0, 1\\]", plausible=True),
+            Bad((PROBABILITIES, PROBABILITIES), {}, "`pred` must hold logits, got probabilities", plausible=True),
+        ),
+        stress=Stress(
+            apart(numbers((4,), -SUMMABLE, SUMMABLE), numbers((4,), 0, 1)),
+            (4, 6),
+            ({}, {"weight": [0.5, 2.0, 0.0, 1.5]}, {"label_smoothing": 0.2}),
+            unit="row",
+        ),
+        extremes=(
+            Extreme(([[0.0, 0.0, -INF]], [[0.5, 0.5, 0.0]]), {}, [math.log(2)]),
+            Extreme(([[1e4, 0.0]], [[1.0, 0.0]]), {}, [0.0]),
+            Extreme(([[1e4, 0.0]], [[0.0, 1.0]]), {}, [1e4]),
+            Extreme(([[0.0, -INF]], [[0.0, 1.0]]), {}, [INF]),
+        ),
+    ),
+    Record(
+        jaxloss.binary_cross_entropy_with_logits,
+        draw_binary_logits,
+        per_example(bce_oracle),
+        about=About(
+            "Two classes, many labels",
+            "logits, no sigmoid",
+            "floats in [0, 1] of the same shape",
+            torch="BCEWithLogitsLoss",
+            optax="sigmoid_binary_cross_entropy",
+            keras="BinaryCrossentropy",
+        ),
+        elementwise=True,
+        fits=weights_fit,
+        variants=({}, {"pos_weight": 3.0}, {"weight": 0.5, "pos_weight": [[0.5], [2.0], [3.0]]}),
+        traced=("weight", "pos_weight"),
+        differentiable=(0, 1),
+        torch=lambda nn, *tensors, **options: nn.binary_cross_entropy_with_logits(*tensors, **options),
+        refuses=(
+            option("pos_weight", -1.0),
+            option("weight", -1.0),
+            Bad((FLOATS, FLOATS), {"pos_weight": np.ones(3, np.float32)}, "`pos_weight` must broadcast to \\(3, 4\\)"),
+            Bad((FLOATS, FLOATS), {"weight": np.ones((2, 3, 4), np.float32)}, "`weight` must broadcast"),
+        ),
+        reports=(*BINARY_REPORTS, Bad((FLOATS, FLOATS), {"pos_weight": -FLOATS}, "`pos_weight` must be at least 0")),
+        stress=Stress(BINARY, (4, 6), ({}, {"pos_weight": 3.0}, {"weight": 0.5, "pos_weight": 0.7}), unit="inputs"),
+        extremes=(
+            Extreme(([1e4, -1e4, 1e4, -1e4], [1.0, 0.0, 0.0, 1.0]), {}, [0, 0, 1e4, 1e4]),
+            Extreme(([INF, -INF, INF], [1.0, 0.0, 0.0]), {}, [0, 0, INF]),
+            Extreme(([50.0, -50.0], [1.0, 0.0]), {}, [math.exp(-50)] * 2),
+        ),
+    ),
+    Record(
+        jaxloss.focal_loss,
+        draw_binary_logits,
+        per_example(focal_oracle),
+        about=About(
+            "Imbalance, two classes",
+            "logits, no sigmoid",
+            "floats in [0, 1] of the same shape",
+            note="one alpha for all",
+            keras="BinaryFocalCrossentropy",
+        ),
+        elementwise=True,
+        variants=({}, {"alpha": 0.7, "gamma": 1.5}, {"gamma": 0.0}),
+        traced=("alpha", "gamma"),
+        refuses=(option("gamma", -1.0), option("alpha", -1.0)),
+        reports=BINARY_REPORTS,
+        stress=Stress(
+            BINARY, (5, 6), ({}, {"alpha": 0.7, "gamma": 1.5}, {"gamma": 0.0}, {"gamma": 0.5}), unit="inputs"
+        ),
+        extremes=BINARY_EXTREMES,
+    ),
+    Record(
+        jaxloss.sigmoid_focal_loss,
+        draw_binary_logits,
+        per_example(sigmoid_focal_oracle),
+        about=About(
+            "Imbalance, detectors",
+            "logits, no sigmoid",
+            "floats in [0, 1] of the same shape",
+            note="RetinaNet's",
+            torchvision="sigmoid_focal_loss",
+            optax="sigmoid_focal_loss",
+        ),
+        elementwise=True,
+        variants=({}, {"alpha": 0.7, "gamma": 1.5}, {"alpha": None, "gamma": 0.0}),
+        traced=("alpha", "gamma"),
+        refuses=(option("gamma", -1.0), option("alpha", -1.0), option("alpha", 1.1)),
+        reports=BINARY_REPORTS,
+        stress=Stress(
+            BINARY,
+            (5, 6),
+            ({}, {"alpha": 0.7, "gamma": 1.5}, {"alpha": None, "gamma": 0.0}, {"gamma": 0.5}),
+            unit="inputs",
+        ),
+        extremes=tuple(Extreme(e.args, e.options | {"alpha": None}, e.expected) for e in BINARY_EXTREMES),
+    ),
+    Record(
+        jaxloss.softmax_focal_loss,
+        draw_class_logits,
+        per_example(softmax_focal_oracle),
+        about=About(
+            "Imbalance, classes",
+            "logits (..., classes), no softmax",
+            "integer indices (...)",
+            keras="CategoricalFocalCrossentropy",
+        ),
+        inner=(1, 0),
+        class_axis=True,
+        fits=axis_fits,
+        variants=(
+            {},
+            {"axis": 1, "alpha": 0.5, "gamma": 1.5},
+            {"axis": 0, "alpha": [0.5, 2.0, 0.0, 1.5, 1.0], "ignore_index": 2, "gamma": 0.0},
+        ),
+        traced=("alpha", "gamma"),
+        garbage=((NAN, INF, -INF, 1e30), (-1, 99, -(2**31))),
+        refuses=(
+            Bad((LOGITS, LOGITS), {}, "`target` must hold integer .*target.argmax"),
+            Bad((LOGITS, LABELS), {"alpha": np.ones(4, np.float32)}, "`alpha` must broadcast"),
+            option("gamma", -1.0, (LOGITS, LABELS)),
+            option("alpha", -1.0, (LOGITS, LABELS)),
+            option("axis", 2, (LOGITS, LABELS)),
+        ),
+        reports=CLASS_REPORTS,
+        stress=Stress(
+            SCORED,
+            (5, 6),
+            ({}, {"alpha": 0.5, "gamma": 1.5}, {"alpha": [0.5, 2.0, 0.0, 1.5], "gamma": 0.0}),
+            unit="row",
+        ),
+        extremes=(
+            *(Extreme(extreme.args, {"gamma": 0.0}, extreme.expected) for extreme in CLASS_EXTREMES[:3]),
+            Extreme(([[1e4, 0.0], [60.0, 0.0]], [0, 0]), {"gamma": 0.5}, [0, 0]),
+            Extreme(([[1e4, 0.0]], [0]), {"gamma": 0.0}, [0]),
+        ),
+    ),
+)

@@ -1,0 +1,46 @@
+"""The README's table of losses, as it follows from the records."""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.catalogue import TABLE
+from tests.catalogue.record import Record
+
+README = Path(__file__).parents[2] / "README.md"
+HEAD = "| Task | Function | The model outputs | The target must be | PyTorch |\n| --- | --- | --- | --- | --- |\n"
+# No loss, but a sum of them, and so without a record.
+LAST = "| Several at once | `weighted_sum` | losses by name | weights by name | none |\n"
+
+
+def losses() -> str:
+    """A line for each run of records that differ in nothing but their function and its name elsewhere."""
+    return HEAD + "".join(lines()) + LAST
+
+
+def lines() -> Iterator[str]:
+    for (task, outputs, target), run in itertools.groupby(
+        TABLE, lambda record: (record.about.task, record.about.outputs, record.about.target)
+    ):
+        records = list(run)
+        there = list(dict.fromkeys(map(in_pytorch, records)))
+        cells = (task, ", ".join(map(function, records)), outputs, target, ", ".join(there))
+        yield "|" + "|".join(f" {cell} " if cell else " " for cell in cells) + "|\n"
+
+
+def function(record: Record) -> str:
+    about = record.about
+    return f"`{record.name}{f'({about.shown})' if about.shown else ''}`" + (f" ({about.note})" if about.note else "")
+
+
+def in_pytorch(record: Record) -> str:
+    about = record.about
+    there = about.torch or (about.torchvision and f"torchvision.ops.{about.torchvision}")
+    return f"`{there}`" if there else "none"
+
+
+def written(readme: str) -> tuple[str, str, str]:
+    """What stands before the table, the table, and what comes after it."""
+    begin = readme.index(HEAD.splitlines()[0])
+    end = readme.index("\n\n", begin) + 1
+    return readme[:begin], readme[begin:end], readme[end:]

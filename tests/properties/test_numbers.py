@@ -1,0 +1,168 @@
+"""Values and derivatives of every loss."""
+
+import functools
+import inspect
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.support import (
+    BATCH,
+    CASES,
+    FIRST,
+    THOROUGH,
+    TOLERANCE,
+    Case,
+    as_arrays,
+    as_option,
+    assert_close,
+    values_and_gradients,
+)
+
+every_case = pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+every_record = pytest.mark.parametrize("case", FIRST, ids=[case.record.name for case in FIRST])
+
+
+@every_case
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_value_and_gradient_agree_with_the_oracle(case, dtype):
+    with jax.enable_x64(dtype == "float64"):
+        arrays = as_arrays(case.draw(), dtype)
+        exact = [np.asarray(array) for array in arrays]
+        values, gradients = values_and_gradients(case, arrays, optimised=True)
+        for reduction, value in values.items():
+            assert value.dtype == dtype
+            assert_close(value, case.oracle(exact, reduction), TOLERANCE[dtype])
+        for gradient, expected in zip(gradients, case.oracle_gradient(exact), strict=True):
+            assert gradient.dtype == dtype
+            assert_close(gradient, expected, TOLERANCE[dtype])
+
+
+@every_case
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"] if THOROUGH else ["bfloat16"])
+def test_half_precision_is_computed_in_float32(case, dtype):
+    arrays = as_arrays(case.draw(), dtype)
+    exact = [np.asarray(array).astype(np.float64) if array.dtype == dtype else np.asarray(array) for array in arrays]
+    values, gradients = values_and_gradients(case, arrays)
+    for reduction, value in values.items():
+        assert value.dtype == jnp.float32
+        assert_close(value, case.oracle(exact, reduction), 1e-4)
+    for gradient, expected in zip(gradients, case.oracle_gradient(exact), strict=True):
+        assert gradient.dtype == dtype
+        assert_close(gradient.astype(jnp.float32), expected, float(jnp.finfo(dtype).eps))
+
+
+@every_record
+def test_extreme_inputs_give_what_mathematics_gives(case):
+    assert case.record.extremes
+
+    def derivatives(arrays):
+        """Of all extremes, so that one compilation serves them."""
+        found = []
+        for extreme, (pred, *rest) in zip(case.record.extremes, arrays, strict=True):
+            options = {name: as_option(value) for name, value in extreme.options.items()}
+            loss = functools.partial(case.record.loss, **options)
+
+            def gradient(pred, loss=loss, rest=rest):
+                return jax.grad(lambda pred: loss(pred, *rest, reduction="sum"))(pred)
+
+            found.append((loss(pred, *rest, reduction="none"), *jax.jvp(gradient, [pred], [jnp.ones_like(pred)])))
+        return found
+
+    arrays = [as_arrays(extreme.args, "float32") for extreme in case.record.extremes]
+    for extreme, (value, first, second) in zip(case.record.extremes, jax.jit(derivatives)(arrays), strict=True):
+        assert_close(value, extreme.expected, 1e-5)
+        assert np.isfinite(first).all(), (extreme, first)
+        assert np.isfinite(second).all(), (extreme, second)
+
+
+@every_record
+def test_debug_nans_raises_no_false_alarm_at_the_extremes(case):
+    with jax.debug_nans(True):
+        for extreme in case.record.extremes if THOROUGH else case.record.extremes[:1]:
+            options = {name: as_option(value) for name, value in extreme.options.items()}
+            loss = functools.partial(case.record.loss, reduction="sum", **options)
+            jax.value_and_grad(loss)(*as_arrays(extreme.args, "float32"))
+
+
+@every_case
+def test_forward_mode_equals_reverse_mode_and_second_order_is_right(case):
+    with jax.enable_x64(True):
+        arrays = as_arrays(case.draw(), "float64")
+        pred, rest = arrays[0], arrays[1:]
+        direction = jnp.asarray(np.random.default_rng(1).normal(size=pred.shape))
+
+        @jax.jit
+        def derivatives(pred):
+            def loss(pred):
+                return case.loss()(pred, *rest, reduction="sum")
+
+            gradient, over = jax.jvp(jax.grad(loss), [pred], [direction])
+            reverse = jax.grad(lambda x: jnp.vdot(jax.grad(loss)(x), direction))(pred)
+            forward, twice = jax.jvp(lambda x: jax.jvp(loss, [x], [direction])[1], [pred], [direction])
+            return gradient, forward, over, reverse, twice
+
+        gradient, forward, over, reverse, twice = derivatives(pred)
+        assert_close(forward, jnp.vdot(gradient, direction), 1e-11)
+        step = 1e-5
+        after, before = derivatives(pred + step * direction)[0], derivatives(pred - step * direction)[0]
+        if not case.record.constant_factor:
+            assert_close(over, (after - before) / (2 * step), 1e-7)
+        assert_close(reverse, over, 1e-11)
+        assert_close(twice, jnp.vdot(over, direction), 1e-11)
+
+
+@every_case
+def test_traced_options_equal_numbers_and_have_gradients(case):
+    with jax.enable_x64(True):
+        arrays = as_arrays(case.draw(), "float64")
+        parameters = inspect.signature(case.record.loss).parameters
+        for name in case.record.traced:
+            value = case.options.get(name, parameters[name].default)
+            # None is another formula, and so is the largest of norms.
+            if value is None or value == float("inf"):
+                continue
+            value = jnp.asarray(value, float)
+            bare = Case(case.record, {key: given for key, given in case.options.items() if key != name}, case.name)
+            loss = jax.jit(jax.value_and_grad(lambda option: bare.loss()(*arrays, **{name: option})))  # noqa: B023
+            traced, gradient = loss(value)
+            expected = values_and_gradients(case, arrays, optimised=True)[0][case.record.default_reduction]
+            assert_close(traced, expected, 1e-12)
+            assert np.isfinite(gradient).all()
+            step = 1e-6
+            if (value > step).all() and not case.record.constant_factor:
+                slope = (loss(value + step)[0] - loss(value - step)[0]) / (2 * step)
+                assert_close(gradient.sum(), slope, 1e-6)
+
+
+def with_nan(case, arrays, position):
+    """NaN in one number of every example, and where."""
+    rng, array = np.random.default_rng(7), np.array(arrays[position])
+    entries = []
+    for example in np.ndindex(BATCH):
+        one = np.zeros(BATCH, bool)
+        one[example] = True
+        entries.append(tuple(rng.choice(np.argwhere(case.elements(one, position, array.shape)))))
+        array[entries[-1]] = np.nan
+    return [*arrays[:position], array, *arrays[position + 1 :]], entries
+
+
+@every_case
+def test_nan_that_counts_is_nan_in_value_and_gradient(case):
+    """Class weights of 0 included: they rescale. What an oracle never reads (another class, an ignored row) is not."""
+    arrays = [np.asarray(array) for array in as_arrays(case.draw(), "float32")]
+    for position, array in enumerate(arrays):
+        if array.dtype.kind != "f" or position in case.record.shared:
+            continue
+        spoilt, entries = with_nan(case, arrays, position)
+        with np.errstate(all="ignore"):
+            expected = np.isnan(case.oracle(spoilt, "none").astype(float))
+        values, gradients = values_and_gradients(case, spoilt, optimised=True)
+        np.testing.assert_array_equal(np.isnan(values["none"]), expected)
+        if case.record.arrays[position] != "target" and position in case.record.differentiable:
+            gradient = gradients[case.record.differentiable.index(position)]
+            for example, entry in zip(np.ndindex(BATCH), entries, strict=True):
+                counts = expected[example] if expected.shape == BATCH else expected.all()
+                assert np.isnan(gradient[entry]) or not counts, (case.record.arrays[position], entry)

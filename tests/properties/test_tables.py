@@ -1,0 +1,19 @@
+"""Tables that follow from the records, and names that records say others have."""
+
+import optax
+import pytest
+
+from tests.catalogue import TABLE, tables
+
+
+def test_the_readmes_table_follows_from_the_records():
+    _, table, _ = tables.written(tables.README.read_text())
+    assert table == tables.losses(), "Run python -m tests.catalogue."
+
+
+@pytest.mark.parametrize("record", TABLE, ids=[record.name for record in TABLE])
+def test_names_elsewhere_exist(record):
+    about = record.about
+    assert not about.optax or hasattr(optax.losses, about.optax)
+    assert not (about.torch and about.torchvision)
+    assert bool(about.torch) is bool(record.torch)
