@@ -13,7 +13,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import jaxloss
-from tests.support import CASES, FIRST, assert_close, values_and_gradients
+from tests.support import CASES, FIRST, THOROUGH, assert_close, values_and_gradients
 
 BATCH = (16, 4)
 # All but classes on the axis that is sharded, and weights for a batch of another shape.
