@@ -59,9 +59,10 @@ class Call(Contract):
 
     def hide(self, shape: tuple[int, ...], dtype: Any, where: Any = None) -> None:
         """States the shape of the unreduced loss. A loss whose sample weight is 0 is hidden, as by the mask."""
+        self.dtype = dtype
         self.keep = self.mask(shape, where=self._where) if where is None else where
         if self._sample_weight is not None:
-            self.weights = self.factor(shape, dtype, sample_weight=self._sample_weight)
+            self.weights = self.factor(shape, sample_weight=self._sample_weight)
             self.keep = self.weights != 0 if self.keep is None else self.keep & (self.weights != 0)
 
     def ignore(self, target: Array, ignore_index: Any) -> None:
@@ -133,7 +134,7 @@ class Call(Contract):
 
     def visible_factor(self, like: Array, **options: Any) -> Array:
         """An option that rescales each element of an array, 1 where the loss is hidden."""
-        return fill_masked(self.keep, 1.0, self.factor(like.shape, like.dtype, **options))[0]
+        return fill_masked(self.keep, 1.0, self.factor(like.shape, **options))[0]
 
     # What goes out.
 

@@ -91,9 +91,9 @@ def cross_entropy(
     """
     call = Call("cross_entropy", sample_weight, where, reduction)
     pred, target, axis = call.labelled(INDICES, axis, ignore_index, pred=pred, target=target)
-    smoothing = call.fraction(pred.dtype, label_smoothing=label_smoothing)
+    smoothing = call.fraction(label_smoothing=label_smoothing)
     if weight is not None:
-        weight = call.one_per_class(pred.shape[axis], pred.dtype, weight=weight)
+        weight = call.one_per_class(pred.shape[axis], weight=weight)
     losses = label_losses(pred, target, axis, weight, smoothing)
     return call.reduce_labels(losses, target, weight, holds_weights=not all_zero(smoothing))
 
@@ -150,7 +150,7 @@ def nll_loss(
     pred, target, axis = call.labelled(ONE_HOT, axis, ignore_index, pred=pred, target=target, are_logits=False)
     call.check_log_probabilities(_LOG_PROBABILITIES, pred=pred)
     if weight is not None:
-        weight = call.one_per_class(pred.shape[axis], pred.dtype, weight=weight)
+        weight = call.one_per_class(pred.shape[axis], weight=weight)
     losses = 0.0 - take_label(pred, target, axis)  # 0, not -0
     return call.reduce_labels(losses, target, weight)
 
@@ -211,12 +211,12 @@ def soft_target_cross_entropy(
     (target,) = fill_masked(expand_mask(axis, call.keep), 1 / pred.shape[axis], target)
     _check_distributions(call, target, axis)
     call.check_not_softmax(pred, axis, call.keep)
-    smoothing = call.fraction(pred.dtype, label_smoothing=label_smoothing)
+    smoothing = call.fraction(label_smoothing=label_smoothing)
 
     if not all_zero(smoothing):
         target = (1 - smoothing) * target + smoothing / pred.shape[axis]
     if weight is not None:
-        weight = call.one_per_class(pred.shape[axis], pred.dtype, weight=weight)
+        weight = call.one_per_class(pred.shape[axis], weight=weight)
         target = target * along(axis, weight, pred.ndim)
     return call.reduce(soft_cross_entropy(pred, target, axis))
 
@@ -385,7 +385,7 @@ def focal_loss(
     call = Call("focal_loss", sample_weight, where, reduction)
     pred, target = call.binary_logits(pred=pred, target=target)
     target = jax.lax.stop_gradient(target)
-    gamma = call.nonnegative(pred.dtype, gamma=gamma)
+    gamma = call.nonnegative(gamma=gamma)
     alpha = call.visible_factor(pred, alpha=alpha)
     return call.reduce(fuse_whole(_focal_of_bce(pred, target, gamma, alpha, alpha)))
 
@@ -439,10 +439,10 @@ def sigmoid_focal_loss(
     call = Call("sigmoid_focal_loss", sample_weight, where, reduction)
     pred, target = call.binary_logits(pred=pred, target=target)
     target = jax.lax.stop_gradient(target)
-    gamma = call.nonnegative(pred.dtype, gamma=gamma)
+    gamma = call.nonnegative(gamma=gamma)
     positive = negative = 1.0
     if alpha is not None:
-        positive = call.fraction(pred.dtype, alpha=alpha)
+        positive = call.fraction(alpha=alpha)
         negative = 1 - positive
     return call.reduce(fuse_whole(_focal_of_sigmoid(pred, target, gamma, positive, negative)))
 
@@ -497,10 +497,10 @@ def softmax_focal_loss(
     """
     call = Call("softmax_focal_loss", sample_weight, where, reduction)
     pred, target, axis = call.labelled(ONE_HOT, axis, ignore_index, pred=pred, target=target)
-    gamma = call.nonnegative(pred.dtype, gamma=gamma)
+    gamma = call.nonnegative(gamma=gamma)
     values = _focal_of_margin(logit_margin(pred, target, axis), gamma)
     if alpha is not None:
-        alpha = call.factor((pred.shape[axis],), pred.dtype, alpha=alpha)
+        alpha = call.factor((pred.shape[axis],), alpha=alpha)
         values = safe_multiply(take_per_class(alpha, target), values)
     return call.reduce(values)
 

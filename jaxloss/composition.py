@@ -1,6 +1,7 @@
 """Several losses as one."""
 
 import functools
+import itertools
 import operator
 from collections.abc import Mapping
 from typing import Any
@@ -50,8 +51,12 @@ def weighted_sum(
     if unpaired := sorted(losses.keys() ^ weights.keys()):
         raise ValueError(f"weighted_sum: `losses` and `weights` must have the same names, only one has {unpaired}.")
     checked = dict(zip(losses, contract.floats(**losses), strict=True))
-    terms = [contract.any_number(loss.dtype, **{name: weights[name]}) * loss for name, loss in checked.items()]
-    return functools.reduce(operator.add, terms), checked
+
+    def term(name: str, loss: Array) -> Array:
+        contract.dtype = loss.dtype
+        return contract.any_number(**{name: weights[name]}) * loss
+
+    return functools.reduce(operator.add, itertools.starmap(term, checked.items())), checked
 
 
 def _require_names(**options: Any) -> None:

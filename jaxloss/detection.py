@@ -229,7 +229,7 @@ def _boxes(call: Call, pred: Any, target: Any, eps: Any) -> tuple[_Boxes, _Boxes
     for name, boxes in (("pred", pred), ("target", target)):
         ordered = jnp.all(boxes[..., :2] <= boxes[..., 2:])
         call.check(ordered, f"`{name}` must hold boxes (x1, y1, x2, y2) with x1 <= x2 and y1 <= y2.")
-    eps = call.nonnegative(pred.dtype, eps=eps)
+    eps = call.nonnegative(eps=eps)
     return _Boxes(*jnp.unstack(pred, axis=-1)), _Boxes(*jnp.unstack(target, axis=-1)), eps
 
 

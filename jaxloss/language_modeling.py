@@ -111,14 +111,14 @@ def linear_cross_entropy(
     call.hide(target.shape, bias.dtype)
     call.ignore(target, ignore_index)
     (target,), (pred,) = call.visible(0, target), call.visible(0.0, pred)
-    classes, dtype = kernel.shape[1], bias.dtype
+    classes = kernel.shape[1]
     call.check_labels(target, classes)
     options = Options(
         bias=bias,
-        weight=None if weight is None else call.one_per_class(classes, dtype, weight=weight),
-        smoothing=call.fraction(dtype, label_smoothing=label_smoothing),
-        z_loss=call.nonnegative(dtype, z_loss=z_loss),
-        softcap=None if logit_softcap is None else call.positive(dtype, logit_softcap=logit_softcap),
+        weight=None if weight is None else call.one_per_class(classes, weight=weight),
+        smoothing=call.fraction(label_smoothing=label_smoothing),
+        z_loss=call.nonnegative(z_loss=z_loss),
+        softcap=None if logit_softcap is None else call.positive(logit_softcap=logit_softcap),
     )
     return linear_cross_entropy_in_blocks(call, pred, kernel, target, options, _chunk_size(call, chunk_size))
 

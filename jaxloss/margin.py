@@ -200,7 +200,7 @@ def hinge_embedding_loss(
     """
     call = Call("hinge_embedding_loss", sample_weight, where, reduction)
     pred, target = call.signed(pred=pred, target=target)
-    margin = call.any_number(pred.dtype, margin=margin)
+    margin = call.any_number(margin=margin)
     values = jnp.where(target == 1, pred, _positive_part(-pred + margin))
     return call.reduce(fuse_whole(values * nan_unless(~jnp.isnan(target))))
 
@@ -251,7 +251,7 @@ def margin_ranking_loss(
     """
     call = Call("margin_ranking_loss", sample_weight, where, reduction)
     input1, input2, target = call.signed(input1=input1, input2=input2, target=target)
-    margin = call.any_number(input1.dtype, margin=margin)
+    margin = call.any_number(margin=margin)
     return call.reduce(fuse_whole(_positive_part(target * (input2 - input1) + margin)))
 
 
@@ -305,14 +305,14 @@ def multi_margin_loss(
     """
     call = Call("multi_margin_loss", sample_weight, where, reduction)
     pred, target, axis = call.labelled(_INDICES, axis, pred=pred, target=target, are_logits=False)
-    margin = call.any_number(pred.dtype, margin=margin)
+    margin = call.any_number(margin=margin)
     if not isinstance(p, numbers.Real) or isinstance(p, bool) or p not in (1, 2):
         raise ValueError(f"multi_margin_loss: `p` must be the Python integer 1 or 2, got {p!r}.")
 
     classes = pred.shape[axis]
     values = _class_hinges(pred, target, jnp.asarray(margin, pred.dtype), axis, int(p)) / classes
     if weight is not None:
-        weight = call.one_per_class(classes, pred.dtype, weight=weight)
+        weight = call.one_per_class(classes, weight=weight)
         values = safe_multiply(take_per_class(weight, target), values)
     return call.reduce(values)
 
@@ -429,7 +429,7 @@ def multilabel_soft_margin_loss(
     call.check_not_sigmoid(pred, call.mask(pred.shape, where=expand_mask(-1, call.keep)))
     values = bce_of_logits(pred, target)
     if weight is not None:
-        weight = call.one_per_class(pred.shape[-1], pred.dtype, weight=weight)
+        weight = call.one_per_class(pred.shape[-1], weight=weight)
         values = safe_multiply(jnp.broadcast_to(weight, values.shape), values)
     return call.reduce(fuse_whole(values).mean(-1))
 

@@ -71,9 +71,9 @@ def triplet_margin_loss(
     """
     call = Call("triplet_margin_loss", sample_weight, where, reduction)
     anchor, positive, negative = call.vectors(None, "the features", anchor=anchor, positive=positive, negative=negative)
-    margin = call.positive(anchor.dtype, margin=margin)
+    margin = call.positive(margin=margin)
     p = _degree(call, anchor, p)
-    eps = call.nonnegative(anchor.dtype, eps=eps)
+    eps = call.nonnegative(eps=eps)
 
     def distance(x: Array, y: Array) -> Array:
         return norm(x - y + eps, p)
@@ -139,7 +139,7 @@ def triplet_margin_with_distance_loss(
     step = 0.25 / max(anchor.shape[-1], 1)
     hidden = zip((step, 2 * step, 3 * step), (anchor, positive, negative), strict=True)
     anchor, positive, negative = (call.visible(fill, array)[0] for fill, array in hidden)
-    margin = call.positive(anchor.dtype, margin=margin)
+    margin = call.positive(margin=margin)
 
     def distance(x: Array, y: Array) -> Array:
         if distance_function is None:
@@ -203,7 +203,7 @@ def cosine_embedding_loss(
     target = call.floating([input1.shape[:-1]], "One number a pair.", target=target)
     (target,) = call.visible(1.0, target)
     target = call.signs("For labels 0 and 1: 2 * target - 1.", target=target)
-    margin = call.number(lambda value: (value >= -1) & (value <= 1), "in [-1, 1]", input1.dtype, {"margin": margin})
+    margin = call.number(lambda value: (value >= -1) & (value <= 1), "in [-1, 1]", {"margin": margin})
 
     apart, cosine = _compare(input1, input2)
     too_near = _positive_part(cosine - margin)
@@ -214,7 +214,7 @@ def _degree(call: Call, vectors: Array, p: Any) -> Array | float:
     """The degree of a norm; below the least one the norm of ones, size ** (1 / p), overflows."""
     least = math.log(max(vectors.shape[-1], 1)) / math.log(float(jnp.finfo(vectors.dtype).max))
     domain = f"greater than 0 and at least {least:.3g} for {vectors.shape[-1]} features"
-    return call.number(lambda value: (value > 0) & (value >= least), domain, vectors.dtype, {"p": p})
+    return call.number(lambda value: (value > 0) & (value >= least), domain, {"p": p})
 
 
 def _triplet_hinge(

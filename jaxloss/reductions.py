@@ -173,7 +173,8 @@ def _checked(function: str, values: Any, weights: Any) -> tuple[Array, Array | N
     weights = contract.array("weights", weights)
     if weights.dtype == bool:
         return values, contract.mask(values.shape, weights=weights)
-    return values, contract.factor(values.shape, values.dtype, weights=weights)
+    contract.dtype = values.dtype
+    return values, contract.factor(values.shape, weights=weights)
 
 
 def _over_mesh(local: Array, axis_name: AxisName | None) -> Array:

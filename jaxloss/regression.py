@@ -137,7 +137,7 @@ def smooth_l1_loss(
     call = Call("smooth_l1_loss", sample_weight, where, reduction)
     pred, target = call.elementwise_as_given(pred=pred, target=target)
     error = _difference(pred, target)
-    beta = call.nonnegative(error.dtype, beta=beta)
+    beta = call.nonnegative(beta=beta)
     return call.reduce(_smooth_l1(error, beta))
 
 
@@ -184,7 +184,7 @@ def huber_loss(
     call = Call("huber_loss", sample_weight, where, reduction)
     pred, target = call.elementwise_as_given(pred=pred, target=target)
     half_error = 0.5 * single_precision(pred) - 0.5 * single_precision(target)
-    delta = call.positive(half_error.dtype, delta=delta)
+    delta = call.positive(delta=delta)
     return call.reduce(_huber(half_error, delta))
 
 
@@ -278,7 +278,7 @@ def quantile_loss(
     call = Call("quantile_loss", sample_weight, where, reduction)
     if call.array("quantile", quantile).ndim == 0:
         pred, target = call.elementwise(pred=pred, target=target)
-        q = call.fraction(pred.dtype, quantile=quantile)
+        q = call.fraction(quantile=quantile)
     else:
         pred, target, q = _many_quantiles(call, pred, target, quantile)
     middle = (q - 0.5) * nan_unless(target == pred)  # NaN is neither above nor below.
@@ -339,7 +339,7 @@ def gaussian_nll_loss(
     pred, target = call.elementwise(pred=pred, target=target)
     (var,) = call.visible(1.0, _variance(call, pred, var))
     var = call.nonnegative_values("For a log-variance pass its exponential.", var=var)
-    eps = call.nonnegative(pred.dtype, eps=eps)
+    eps = call.nonnegative(eps=eps)
     values = _gaussian_nll(pred, target, _at_least(var, eps))
     return call.reduce(fuse_whole(values + 0.5 * math.log(2 * math.pi) if full else values))
 
@@ -394,7 +394,7 @@ def poisson_nll_loss(
     """
     call = Call("poisson_nll_loss", sample_weight, where, reduction)
     pred, target = call.elementwise("Cast it: target.astype(jnp.float32).", fill=1.0, pred=pred, target=target)
-    eps = call.nonnegative(pred.dtype, eps=eps)
+    eps = call.nonnegative(eps=eps)
     target = call.nonnegative_values(target=target)
 
     if log_input:
@@ -492,7 +492,7 @@ def _variance(call: Call, pred: Array, var: Any) -> Array:
     """One number, one a row, or an array of pred's shape with a 1 on one axis at most."""
     ndim = call.array("var", var).ndim
     if isinstance(var, numbers.Real) or (ndim == 0 and pred.ndim > 1):
-        return jnp.asarray(call.nonnegative(pred.dtype, var=var), pred.dtype)
+        return jnp.asarray(call.nonnegative(var=var), pred.dtype)
     shared = [(*pred.shape[:axis], 1, *pred.shape[axis + 1 :]) for axis in range(pred.ndim)]
     rows = [pred.shape[:-1]] if pred.ndim else []
     hint = "Variances are shared along one axis: jnp.broadcast_to(var, pred.shape)."

@@ -70,13 +70,13 @@ def dice_loss(
         "Cast it: target.astype(jnp.float32), or encode it: jax.nn.one_hot.", pred=pred, target=target
     )
     axes = call.axes(axis, pred.ndim)
-    smooth = call.nonnegative(pred.dtype, smooth=smooth)
     elements = call.mask(pred.shape, "`pred`", where=where)
     call.hide(
         tuple(size for place, size in enumerate(pred.shape) if place not in axes),
         pred.dtype,
         None if elements is None else jnp.any(elements, axes),
     )
+    smooth = call.nonnegative(smooth=smooth)
     pred, target = fill_masked(elements, 0.0, pred, target)
     target = call.probabilities(target=target)
     if from_logits:

@@ -67,19 +67,19 @@ class Options(Shapes):
         require(problem, chex.assert_shape, array, ())
         return as_signed(array)
 
-    def positive(self, dtype: Any, **options: Any) -> Array | float:
-        return self.number(lambda value: value > 0, "greater than 0", dtype, options)
+    def positive(self, **options: Any) -> Array | float:
+        return self.number(lambda value: value > 0, "greater than 0", options)
 
-    def nonnegative(self, dtype: Any, **options: Any) -> Array | float:
-        return self.number(lambda value: value >= 0, "at least 0", dtype, options)
+    def nonnegative(self, **options: Any) -> Array | float:
+        return self.number(lambda value: value >= 0, "at least 0", options)
 
-    def fraction(self, dtype: Any, **options: Any) -> Array | float:
-        return self.number(lambda value: (value >= 0) & (value <= 1), "in [0, 1]", dtype, options)
+    def fraction(self, **options: Any) -> Array | float:
+        return self.number(lambda value: (value >= 0) & (value <= 1), "in [0, 1]", options)
 
-    def any_number(self, dtype: Any, /, **options: Any) -> Array | float:
-        return self.number(lambda value: value == value, "a number, not NaN", dtype, options)
+    def any_number(self, **options: Any) -> Array | float:
+        return self.number(lambda value: value == value, "a number, not NaN", options)
 
-    def number(self, inside: Callable[[Any], Any], domain: str, dtype: Any, options: dict[str, Any]) -> Array | float:
+    def number(self, inside: Callable[[Any], Any], domain: str, options: dict[str, Any]) -> Array | float:
         ((name, value),) = options.items()
 
         def demand(number: Any) -> None:
@@ -88,7 +88,7 @@ class Options(Shapes):
 
         if isinstance(value, Number):
             value.demands.by_name.append((value.name, demand))
-            return jnp.asarray(value, dtype)
+            return jnp.asarray(value, self.dtype)
         value = python_number(value)
         if isinstance(value, numbers.Real) and not isinstance(value, bool):
             demand(value)
@@ -98,29 +98,29 @@ class Options(Shapes):
         require(problem, chex.assert_shape, array, ())
         holds = inside(array)
         self.check(holds, f"`{name}` must be {domain}, got {{value}}.", value=array)
-        return nan_outside(holds, array, dtype)
+        return nan_outside(holds, array, self.dtype)
 
-    def factor(self, shape: tuple[int, ...], dtype: Any, **options: Any) -> Array:
+    def factor(self, shape: tuple[int, ...], **options: Any) -> Array:
         """An option that multiplies: a number or numbers that broadcast to `shape`, at least 0; NaN where below."""
         ((name, value),) = options.items()
         array = self.numeric(name, value)
         problem = f"{self.function}: `{name}` must broadcast to {shape}, got {describe(array)}."
         require(problem, chex.assert_is_broadcastable, array.shape, shape)
         if array.ndim == 0:
-            array = jnp.asarray(self.nonnegative(dtype, **options), dtype)
+            array = jnp.asarray(self.nonnegative(**options), self.dtype)
         else:
             lowest = lowest_and_highest(array)["lowest"]
             self.check(jnp.all(array >= 0), f"`{name}` must be at least 0, got {{lowest}}.", lowest=lowest)
-            array = nan_outside(array >= 0, array, dtype)
+            array = nan_outside(array >= 0, array, self.dtype)
         return jnp.broadcast_to(array, shape)
 
-    def one_per_class(self, classes: int, dtype: Any, **options: Any) -> Array:
+    def one_per_class(self, classes: int, **options: Any) -> Array:
         """An option with a number at least 0 for each class."""
         ((name, value),) = options.items()
         array = self.numeric(name, value)
         problem = f"{self.function}: `{name}` must have one number a class, shape ({classes},), got {describe(array)}."
         require(problem, chex.assert_shape, array, (classes,))
-        return self.factor((classes,), dtype, **options)
+        return self.factor((classes,), **options)
 
     def numeric(self, name: str, value: Any) -> Array:
         array = self.array(name, value)

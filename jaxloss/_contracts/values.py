@@ -41,6 +41,8 @@ class Values:
 
     def __init__(self, function: str):
         self.function = function
+        # In which the loss is computed, and its options too.
+        self.dtype: Any = jnp.float32
         # The dtypes in which arrays came, before they were cast.
         self._given: dict[str, Any] = {}
 
