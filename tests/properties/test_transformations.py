@@ -83,7 +83,6 @@ def test_it_traces_where_jax_promotes_neither_dtypes_nor_ranks(case):
 @pytest.fixture
 def frozen():
     """What is alive already is not searched for references: that takes a second for each trace."""
-    gc.collect()
     gc.freeze()
     yield
     gc.unfreeze()
