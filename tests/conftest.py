@@ -2,6 +2,7 @@ import collections
 import gc
 import importlib.util
 import os
+from typing import Any
 
 import hypothesis
 import jaxtyping
@@ -25,7 +26,7 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    # Tests read it when they are collected, and those on eight devices in a process of their own.
+    # Tests read it when they are collected: `tests/support.py`.
     thorough = config.getoption("thorough", default=False) or bool(os.environ.get("JAXLOSS_THOROUGH"))
     os.environ["JAXLOSS_THOROUGH"] = "1" if thorough else ""
     # The same draws every time, and no deadline: the first call of a shape compiles.
@@ -35,13 +36,13 @@ def pytest_configure(config):
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config, items):
+def pytest_collection_modifyitems(config: Any, items: Any) -> None:
     """Tests of one record go to one worker, because they share what is compiled; products of parameters are thinned."""
     counts, left_out = collections.Counter(), []
     for item in items:
-        case = getattr(item, "callspec", None) and item.callspec.params.get("case")
-        if hasattr(case, "record"):
-            item.add_marker(pytest.mark.xdist_group(case.record.name))
+        case = item.callspec.params.get("case") if hasattr(item, "callspec") else None
+        if record := getattr(case, "record", None):
+            item.add_marker(pytest.mark.xdist_group(record.name))
         one_in = item.get_closest_marker("one_in")
         if one_in and not os.environ["JAXLOSS_THOROUGH"]:
             if counts[item.function] % one_in.args[0]:
