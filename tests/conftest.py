@@ -1,3 +1,5 @@
+import collections
+import gc
 import importlib.util
 import os
 
@@ -33,12 +35,26 @@ def pytest_configure(config):
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """Tests of one record go to one worker, because they share what is compiled."""
+def pytest_collection_modifyitems(config, items):
+    """Tests of one record go to one worker, because they share what is compiled; products of parameters are thinned."""
+    counts, left_out = collections.Counter(), []
     for item in items:
         case = getattr(item, "callspec", None) and item.callspec.params.get("case")
         if hasattr(case, "record"):
             item.add_marker(pytest.mark.xdist_group(case.record.name))
+        one_in = item.get_closest_marker("one_in")
+        if one_in and not os.environ["JAXLOSS_THOROUGH"]:
+            if counts[item.function] % one_in.args[0]:
+                left_out.append(item)
+            counts[item.function] += 1
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
+
+
+def pytest_collection_finish():
+    # Collections of garbage need not go through what stays until the end.
+    gc.freeze()
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ BIAS = jnp.asarray(RNG.normal(size=11).astype(np.float32))
 LABELS = jnp.asarray(RNG.integers(0, 11, size=(2, 6))).at[0, 2].set(-1)
 
 
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("weight", [None, jnp.linspace(0, 2, 11)])
@@ -83,6 +84,7 @@ def test_the_gradient_needs_little_of_the_memory_of_the_logits(dtype, share):
 HARD_BIAS = jnp.where(jnp.arange(11) == 3, -jnp.inf, BIAS)
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize(
     "options",
     [
@@ -185,6 +187,7 @@ def assert_same(actual, expected, tolerance):
         np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance * abs(theirs).max())
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize(
     ("batch", "options"),
@@ -225,6 +228,7 @@ def test_a_batch_of_symbolic_size_needs_little_of_the_memory_of_the_logits():
     assert memory(jaxloss.linear_cross_entropy) <= 0.2 * memory(plain)
 
 
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("options", [{"chunk_size": 12}, {"chunk_size": 5}, {"chunk_size": 5, "reduction": "none"}])
 @pytest.mark.parametrize(
@@ -322,6 +326,7 @@ def test_without_features_the_logits_are_the_bias(dtype, options):
     assert [array.shape for array in empty] == [(2, 6, 0), (0, 11)]
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("chunk_size", [12, 5])
 @pytest.mark.parametrize("reduction", ["mean", "none"])

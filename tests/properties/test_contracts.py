@@ -81,7 +81,7 @@ def test_the_records_own_wrong_calls_are_refused(case):
 
 @functools.cache
 def checked(case: Case, static: tuple[Any, ...]) -> Any:
-    """The loss and its gradient of (arrays, options that are arrays), compiled with its checks.
+    """The loss of (arrays, options that are arrays), compiled with its checks; with its gradient, if thorough.
 
     It is one program for all calls of the same shapes with the same static options.
     """
@@ -89,7 +89,7 @@ def checked(case: Case, static: tuple[Any, ...]) -> Any:
     def loss(args: Any, options: Any) -> Any:
         return case.record.loss(*args, **options, **dict(static))
 
-    return jax.jit(checkify.checkify(jax.value_and_grad(loss, allow_int=True)))
+    return jax.jit(checkify.checkify(jax.value_and_grad(loss, allow_int=True) if THOROUGH else loss))
 
 
 @functools.cache

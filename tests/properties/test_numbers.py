@@ -92,7 +92,7 @@ def test_forward_mode_equals_reverse_mode_and_second_order_is_right(case):
     with jax.enable_x64(True):
         arrays = as_arrays(case.draw(), "float64")
         pred, rest = arrays[0], arrays[1:]
-        direction = jnp.asarray(np.random.default_rng(1).normal(size=pred.shape))
+        pred, direction = np.asarray(pred), np.random.default_rng(1).normal(size=pred.shape)
 
         @jax.jit
         def derivatives(pred):
@@ -104,14 +104,14 @@ def test_forward_mode_equals_reverse_mode_and_second_order_is_right(case):
             forward, twice = jax.jvp(lambda x: jax.jvp(loss, [x], [direction])[1], [pred], [direction])
             return gradient, forward, over, reverse, twice
 
-        gradient, forward, over, reverse, twice = derivatives(pred)
-        assert_close(forward, jnp.vdot(gradient, direction), 1e-11)
+        gradient, forward, over, reverse, twice = map(np.asarray, derivatives(pred))
+        assert_close(forward, np.vdot(gradient, direction), 1e-11)
         step = 1e-5
-        after, before = derivatives(pred + step * direction)[0], derivatives(pred - step * direction)[0]
+        after, before = (np.asarray(derivatives(pred + sign * step * direction)[0]) for sign in (1, -1))
         if not case.record.constant_factor:
             assert_close(over, (after - before) / (2 * step), 1e-7)
         assert_close(reverse, over, 1e-11)
-        assert_close(twice, jnp.vdot(over, direction), 1e-11)
+        assert_close(twice, np.vdot(over, direction), 1e-11)
 
 
 @every_case
@@ -124,7 +124,7 @@ def test_traced_options_equal_numbers_and_have_gradients(case):
             # None is another formula, and so is the largest of norms.
             if value is None or value == float("inf"):
                 continue
-            value = jnp.asarray(value, float)
+            value = np.asarray(value, float)
             bare = Case(case.record, {key: given for key, given in case.options.items() if key != name}, case.name)
             loss = jax.jit(jax.value_and_grad(lambda option: bare.loss()(*arrays, **{name: option})))  # noqa: B023
             traced, gradient = loss(value)
@@ -133,8 +133,8 @@ def test_traced_options_equal_numbers_and_have_gradients(case):
             assert np.isfinite(gradient).all()
             step = 1e-6
             if (value > step).all() and not case.record.constant_factor:
-                slope = (loss(value + step)[0] - loss(value - step)[0]) / (2 * step)
-                assert_close(gradient.sum(), slope, 1e-6)
+                ahead, behind = (np.asarray(loss(value + sign * step)[0]) for sign in (1, -1))
+                assert_close(np.asarray(gradient).sum(), (ahead - behind) / (2 * step), 1e-6)
 
 
 def with_nan(case, arrays, position):
@@ -144,7 +144,8 @@ def with_nan(case, arrays, position):
     for example in np.ndindex(BATCH):
         one = np.zeros(BATCH, bool)
         one[example] = True
-        entries.append(tuple(rng.choice(np.argwhere(case.elements(one, position, array.shape)))))
+        candidates = np.argwhere(case.elements(one, position, array.shape)).tolist()
+        entries.append(tuple(candidates[rng.integers(len(candidates))]))
         array[entries[-1]] = np.nan
     return [*arrays[:position], array, *arrays[position + 1 :]], entries
 

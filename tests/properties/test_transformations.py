@@ -1,5 +1,6 @@
 """Every loss under the transformations of JAX, and in its modes."""
 
+import functools
 import gc
 
 import jax
@@ -34,7 +35,7 @@ def test_vmap_scan_and_remat_equal_jit(case):
         one_by_one = [(values[case.record.default_reduction], gradients) for values, gradients in numbers]
         expected = jax.tree.map(lambda *leaves: jnp.stack(leaves), *one_by_one)
         for actual in transformed(*stacked):
-            jax.tree.map(lambda *both: assert_close(*both, 1e-12), actual, expected)
+            jax.tree.map(functools.partial(assert_close, tolerance=1e-12), actual, expected)
 
 
 @every_record
@@ -47,8 +48,9 @@ def test_numpy_arrays_eager_calls_strict_promotion_and_debug_nans(case):
         assert_close(value, values[case.record.default_reduction], 1e-6)
         for gradient, other in zip(gradients, expected, strict=True):
             assert_close(gradient, other, 1e-5)
-        masked = jax.jit(step)(*arrays, where=case.mask())
-        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(masked))
+        if THOROUGH:
+            masked = jax.jit(step)(*arrays, where=case.mask())
+            assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(masked))
 
 
 @every_record
@@ -83,7 +85,6 @@ def test_it_traces_where_jax_promotes_neither_dtypes_nor_ranks(case):
 @pytest.fixture
 def frozen():
     """What is alive already is not searched for references: that takes a second for each trace."""
-    gc.collect()
     gc.freeze()
     yield
     gc.unfreeze()
