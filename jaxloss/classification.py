@@ -385,7 +385,7 @@ def focal_loss(
     call = Call("focal_loss", sample_weight, where, reduction)
     pred, target = call.binary_logits(pred=pred, target=target)
     target = jax.lax.stop_gradient(target)
-    gamma = call.nonnegative(gamma=gamma)
+    gamma = _exponent(call, gamma)
     alpha = call.visible_factor(pred, alpha=alpha)
     return call.reduce(fuse_whole(_focal_of_bce(pred, target, gamma, alpha, alpha)))
 
@@ -439,7 +439,7 @@ def sigmoid_focal_loss(
     call = Call("sigmoid_focal_loss", sample_weight, where, reduction)
     pred, target = call.binary_logits(pred=pred, target=target)
     target = jax.lax.stop_gradient(target)
-    gamma = call.nonnegative(gamma=gamma)
+    gamma = _exponent(call, gamma)
     positive = negative = 1.0
     if alpha is not None:
         positive = call.fraction(alpha=alpha)
@@ -497,7 +497,7 @@ def softmax_focal_loss(
     """
     call = Call("softmax_focal_loss", sample_weight, where, reduction)
     pred, target, axis = call.labelled(ONE_HOT, axis, ignore_index, pred=pred, target=target)
-    gamma = call.nonnegative(gamma=gamma)
+    gamma = _exponent(call, gamma)
     values = _focal_of_margin(logit_margin(pred, target, axis), gamma)
     if alpha is not None:
         alpha = call.factor((pred.shape[axis],), alpha=alpha)
@@ -538,6 +538,12 @@ def _cross_entropy_of_probabilities(pred: Array, target: Array, slack: float) ->
 def _bernoulli_variance(p: Array) -> Array:
     """p (1 - p), at least PyTorch's 1e-12; NaN where p is no probability."""
     return jnp.maximum(p * (1 - p), 1e-12) * nan_unless((p >= 0) & (p <= 1))
+
+
+def _exponent(call: Call, gamma: Any) -> Array | float:
+    """gamma, where infinity is a number so large that the power of anything below 1 is 0, as is its derivative."""
+    gamma = call.nonnegative(gamma=gamma)
+    return min(gamma, 2.0**60) if isinstance(gamma, float) else jnp.minimum(gamma, 2.0**60)
 
 
 def _focal(one_minus_p_t: Callable[..., Array], unmodulated_derivative: Callable[..., Array]) -> Callable[..., Array]:

@@ -495,7 +495,7 @@ def _label_hinges_jvp(primals, tangents):
     return (total, derivatives), (jnp.sum(derivatives * tangents[0], -1), jnp.zeros_like(derivatives))
 
 
-@with_derivatives(lambda value: jnp.where(jnp.isnan(value), value, value >= 0))
+@with_derivatives(lambda value: jnp.where(jnp.isnan(value), value, (value >= 0).astype(value.dtype)))
 def _positive_part(value: Array) -> Array:
     """max(0, value), with PyTorch's derivative at 0, 1. NaN stays NaN, and so does its derivative."""
     return jnp.maximum(value, 0.0)

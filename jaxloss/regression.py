@@ -281,7 +281,7 @@ def quantile_loss(
         q = call.fraction(quantile=quantile)
     else:
         pred, target, q = _many_quantiles(call, pred, target, quantile)
-    middle = (q - 0.5) * nan_unless(target == pred)  # NaN is neither above nor below.
+    middle = jnp.where(target == pred, q - 0.5, jnp.nan)  # NaN is neither above nor below.
     derivative = jnp.where(target > pred, q, jnp.where(target < pred, q - 1, middle))
     return call.reduce(fuse_whole(safe_multiply(2 * derivative, 0.5 * target - 0.5 * pred)))
 

@@ -107,6 +107,7 @@ BINARY_EXTREMES = (
     Extreme(([INF, -INF], [1.0, 0.0]), {"gamma": 2.0, "alpha": 1.0}, [0, 0]),
     Extreme(([1e4, -1e4, 60.0, -60.0], [1.0, 0.0, 1.0, 0.0]), {"gamma": 0.5, "alpha": 1.0}, [0, 0, 0, 0]),
     Extreme(([1e4, -1e4], [1.0, 0.0]), {"gamma": 0.0, "alpha": 1.0}, [0, 0]),
+    Extreme(([0.5, -3.0, 20.0, -1e4], [1.0, 1.0, 1.0, 1.0]), {"gamma": INF, "alpha": 1.0}, [0, 0, 0, 1e4]),
 )
 CLASS_EXTREMES = (
     Extreme(([[1e4, 0.0, -1e4]] * 3, [0, 1, 2]), {}, [0, 1e4, 2e4]),
@@ -422,6 +423,7 @@ RECORDS = (
             *(Extreme(extreme.args, {"gamma": 0.0}, extreme.expected) for extreme in CLASS_EXTREMES[:3]),
             Extreme(([[1e4, 0.0], [60.0, 0.0]], [0, 0]), {"gamma": 0.5}, [0, 0]),
             Extreme(([[1e4, 0.0]], [0]), {"gamma": 0.0}, [0]),
+            Extreme(([[0.5, -3.0], [1.0, 200.0]], [0, 0]), {"gamma": INF}, [0, 199]),
         ),
     ),
 )
