@@ -113,7 +113,7 @@ def batchmean(
     """
     values, weights = _checked("batchmean", values, weights)
     kept = jnp.ones(values.shape) if weights is None else weights.astype(values.dtype)
-    count = jnp.sum(jnp.any(kept > 0, axis=tuple(range(1, kept.ndim))), dtype=values.dtype)
+    count = jnp.sum(jnp.any(kept != 0, axis=tuple(range(1, kept.ndim))), dtype=values.dtype)
     return safe_divide(sum(values, weights, axis_name=axis_name), _over_mesh(count, axis_name))
 
 

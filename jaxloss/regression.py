@@ -483,7 +483,8 @@ def _many_quantiles(call: Call, pred: Any, target: Any, quantile: Any) -> tuple[
     call.check_range("values in [0, 1]", inside, "", quantile=array)
     q = nan_outside(inside, array, pred.dtype)
     call.hide(pred.shape, pred.dtype)
-    target, q = (jnp.broadcast_to(each, pred.shape) for each in (target[..., None], q))
+    target = jnp.broadcast_to(target[..., None], pred.shape)
+    q = jnp.expand_dims(q, tuple(range(pred.ndim - 1)))  # Not broadcast: an explicit mesh would not shard it.
     pred, target = call.visible(0.0, pred, target)
     return pred, target, q
 

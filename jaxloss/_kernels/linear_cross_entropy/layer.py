@@ -34,8 +34,8 @@ class Layer(NamedTuple):
         return logits if options.softcap is None else _capped(logits, options.softcap)
 
     def losses(self, product: Array, arrays: dict[str, Array], target: Array) -> Array:
-        _, weight, smoothing, z_loss, _ = self.numbers._replace(**arrays)
-        return label_losses(self.logits(product, arrays), target, product.ndim - 1, weight, smoothing, z_loss)
+        logits, options = self.logits(product, arrays), self.numbers._replace(**arrays)
+        return label_losses(logits, target, product.ndim - 1, options.weight, options.smoothing, options.z_loss)
 
     @property
     def holds_weights(self) -> bool:
@@ -55,8 +55,9 @@ class Layer(NamedTuple):
         return self.sum(self.losses(product, arrays, target), arrays, target, counts)
 
     def sum_of_sums(self, sums: Any, arrays: dict[str, Array], target: Array, counts: Array | None) -> Array:
-        _, weight, smoothing, z_loss, _ = self.numbers._replace(**arrays)
-        values = label_losses_of_sums(sums, target, self.classes, weight, smoothing, z_loss)
+        options = self.numbers._replace(**arrays)
+        added = options.weight, options.smoothing, options.z_loss
+        values = label_losses_of_sums(sums, target, self.classes, *added)
         return self.sum(values, arrays, target, counts)
 
 
