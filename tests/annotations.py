@@ -25,6 +25,14 @@ def enforce() -> None:
         setattr(reductions, name, reductions.NAMED[name])
 
 
+def fits(function: Callable[..., Any], args: Any, options: Any) -> bool:
+    try:
+        inspect.signature(function).bind(*args, **options)
+    except TypeError:
+        return False
+    return True
+
+
 def has_symbolic_size(value: Any) -> bool:
     return any(map(is_symbolic_dim, getattr(value, "shape", ())))
 
@@ -34,8 +42,9 @@ def enforced(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def call(*args: Any, **options: Any) -> Any:
-        if any(map(has_symbolic_size, (*args, *options.values()))):
-            return function(*args, **options)  # Whether two symbols are equal jaxtyping cannot always say.
+        if any(map(has_symbolic_size, (*args, *options.values()))) or not fits(function, args, options):
+            # Whether two symbols are equal jaxtyping cannot always say, and what Python refuses it does not name.
+            return function(*args, **options)
         try:
             return checked(*args, **options)
         except jaxtyping.TypeCheckError:

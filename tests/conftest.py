@@ -54,6 +54,8 @@ def pytest_collection_modifyitems(config: Any, items: Any) -> None:
 
 
 def pytest_collection_finish():
+    # Hypothesis asks the garbage collector who holds its generator of random numbers, and must not ask in vain.
+    hypothesis.given(hypothesis.strategies.none())(lambda _: None)()
     # Collections of garbage need not go through what stays until the end.
     gc.freeze()
 

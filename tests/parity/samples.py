@@ -59,6 +59,7 @@ DOMAINS: dict[str, dict[str, Callable[[Any], Any]]] = {
     "binary_cross_entropy_with_logits": {"target": fractions, "weight": torch.abs, "pos_weight": torch.abs},
     "cross_entropy": {"weight": torch.abs, "target": fractions},
     "hinge_embedding_loss": {"target": signs},
+    "kl_div": {"target": fractions},
     "linear_cross_entropy": {"weight": torch.abs, "target": fractions},
     "margin_ranking_loss": {"target": signs},
     "multi_margin_loss": {"weight": torch.abs},

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import re
 
 import jax
 import jax.numpy as jnp
@@ -125,6 +126,8 @@ def test_left_at_none_they_cost_nothing(case):
         str(jax.make_jaxpr(jax.value_and_grad(functools.partial(case.loss(), **given)))(*arrays))
         for given in ({}, {"sample_weight": None})
     ]
+    # But for the numbers that jax 0.8 gives to value checks, one after the other.
+    jaxprs = [re.sub(r"-?\d+:i32\[\]", "number", jaxpr) for jaxpr in jaxprs]
     assert jaxprs[0] == jaxprs[1]
 
 
