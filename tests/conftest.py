@@ -5,6 +5,7 @@ import os
 from typing import Any
 
 import hypothesis
+import hypothesis.strategies
 import jaxtyping
 import pytest
 
