@@ -25,11 +25,6 @@ class Labelled(NamedTuple):
     target: Array
     axis: int
 
-    @property
-    def classes(self) -> int:
-        """How many there are."""
-        return self.pred.shape[self.axis]
-
 
 class Call(Contract):
     """What every loss begins and ends with.
