@@ -10,7 +10,7 @@ from jaxloss._contracts import Contract
 from jaxloss._contracts.arrays import single_precision
 from jaxloss._numerics.labels import take_per_class
 from jaxloss._numerics.safe import expand_mask, fill_masked, nan_unless, safe_divide
-from jaxloss.reductions import ReductionOrBatchMean, is_mean, is_sum, resolve
+from jaxloss.reductions import ReductionOrBatchMean, is_mean, is_sum, over_mesh, resolve
 
 INDICES = "For class probabilities or one-hot targets use soft_target_cross_entropy."
 ONE_HOT = "Turn one-hot targets into indices: target.argmax(axis)."
@@ -46,6 +46,7 @@ class Call(Contract):
         self._where, self._sample_weight = where, sample_weight
         self._reduce = resolve(function, reduction, names)
         self.is_mean, self.is_sum = is_mean(reduction), is_sum(reduction)
+        self.over_mesh = over_mesh(reduction)
         # Where a loss counts, and how much; None where all do, and alike.
         self.keep: Array | None = None
         self.weights: Array | None = None
@@ -106,25 +107,32 @@ class Call(Contract):
 
     def vectors(self, size: int | None, meaning: str, *, fill: Any = 0.0, **arrays: Any) -> tuple[Array, ...]:
         """Floats of one shape with a vector on the last axis, one loss a vector."""
-        checked = self.rows(size, meaning, **arrays)
-        self.hide(checked[0].shape[:-1], checked[0].dtype)
+        return tuple(map(single_precision, self.vectors_as_given(size, meaning, fill=fill, **arrays)))
+
+    def vectors_as_given(self, size: int | None, meaning: str, *, fill: Any = 0.0, **arrays: Any) -> tuple[Array, ...]:
+        """The same, in their own dtypes: for a formula of their entries, which are cast one by one."""
+        checked = self.rows_as_given(size, meaning, **arrays)
+        self.hide(checked[0].shape[:-1], single_precision(checked[0]).dtype)
         return self.visible(fill, *checked)
 
-    def labelled(
-        self, hint: str, axis: int, ignore_index: Any = None, *, pred: Any, target: Any, are_logits: bool = True
-    ) -> Labelled:
-        """Scores with a class axis and class indices; a hidden row becomes class 0 of equal classes."""
+    def labelled(self, hint: str, axis: int, ignore_index: Any = None, *, pred: Any, target: Any) -> Labelled:
+        """Logits with a class axis and class indices; a hidden row becomes class 0 of equal classes."""
+        pred, target, axis = self.labelled_as_given(hint, axis, ignore_index, pred=pred, target=target)
+        pred = single_precision(pred)
+        self.check_not_softmax(pred, axis, self.keep)
+        return Labelled(pred, target, axis)
+
+    def labelled_as_given(self, hint: str, axis: int, ignore_index: Any = None, *, pred: Any, target: Any) -> Labelled:
+        """The same, of scores of any kind in their own dtype."""
         self.not_swapped(pred=pred, target=target)
-        (pred,) = self.classes(axis, pred=pred)
+        (pred,) = self.classes_as_given(axis, pred=pred)
         axis = self.axis(axis, pred.ndim)
         target = self.class_indices(pred, axis, target, hint)
-        self.hide(target.shape, pred.dtype)
+        self.hide(target.shape, single_precision(pred).dtype)
         self.ignore(target, ignore_index)
         (target,) = fill_masked(self.keep, 0, target)
         (pred,) = fill_masked(expand_mask(axis, self.keep), 0.0, pred)
         self.check_labels(target, pred.shape[axis])
-        if are_logits:
-            self.check_not_softmax(pred, axis, self.keep)
         return Labelled(pred, target, axis)
 
     def visible_factor(self, like: Array, **options: Any) -> Array:
@@ -150,14 +158,10 @@ class Call(Contract):
         total = self.reduce(losses)
         return safe_divide(total, self.reduce(weights)) if self.is_mean else total
 
-    def reduce_total(self, total: Array, weights: Array) -> Array:
-        """The sum of the losses, formed already; a mean divides it by the sum of the weights of what counts."""
-        total = self._reduce(total, None)
-        return total if self.is_sum else safe_divide(total, self._reduce(self._sum_of_what_counts(weights), None))
-
-    def _sum_of_what_counts(self, weights: Array) -> Array:
+    def scale_of_mean(self, weights: Array) -> Array:
+        """One by the sum of the weights of what counts: a mean is the sum of the losses times this."""
         weights = weights if self.weights is None else weights * self.weights
-        return jnp.sum(weights, where=self.keep)
+        return safe_divide(jnp.ones((), weights.dtype), self.over_mesh(jnp.sum(weights, where=self.keep)))
 
     @property
     def counts(self) -> Array | None:

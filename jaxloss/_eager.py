@@ -1,5 +1,6 @@
 """Eager calls at the price of one dispatch."""
 
+import enum
 import functools
 import inspect
 import math
@@ -134,4 +135,4 @@ def _is_static(value: Any) -> bool:
         return value.func in NAMED.values() and all(map(_is_static, (*value.args, *value.keywords.values())))
     if isinstance(value, Array | np.ndarray):
         return False
-    return value is None or isinstance(value, int | float | str | np.generic) or value in NAMED.values()
+    return value is None or isinstance(value, int | float | str | np.generic | enum.Enum) or value in NAMED.values()

@@ -9,6 +9,7 @@ from jax import Array
 from jaxtyping import Bool, Float, Integer, Real
 
 from jaxloss._call import BINARY, INDICES, ONE_HOT, Call
+from jaxloss._contracts.arrays import single_precision
 from jaxloss._contracts.values import SUM_TOLERANCE, near_unit_interval
 from jaxloss._eager import compiled_when_eager
 from jaxloss._numerics.cross_entropy import all_zero, along, label_losses
@@ -147,11 +148,11 @@ def nll_loss(
     [1.3863 0.    ]
     """
     call = Call("nll_loss", sample_weight, where, reduction)
-    pred, target, axis = call.labelled(ONE_HOT, axis, ignore_index, pred=pred, target=target, are_logits=False)
+    pred, target, axis = call.labelled_as_given(ONE_HOT, axis, ignore_index, pred=pred, target=target)
     call.check_log_probabilities(_LOG_PROBABILITIES, pred=pred)
     if weight is not None:
         weight = call.one_per_class(pred.shape[axis], weight=weight)
-    losses = 0.0 - take_label(pred, target, axis)  # 0, not -0
+    losses = 0.0 - single_precision(take_label(pred, target, axis))  # 0, not -0
     return call.reduce_labels(losses, target, weight)
 
 

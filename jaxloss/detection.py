@@ -1,17 +1,21 @@
 """Detection: how well two boxes overlap."""
 
+import functools
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Bool, Float, Real
 
 from jaxloss._call import Call
+from jaxloss._contracts.arrays import single_precision
 from jaxloss._eager import compiled_when_eager
 from jaxloss._numerics.safe import safe_divide
-from jaxloss._numerics.xla import fuse_whole
+from jaxloss._numerics.xla import by_platform, fuse_whole, prevent_cse
 from jaxloss._typing import ArrayLike
 from jaxloss.reductions import Reduction
 
@@ -59,8 +63,8 @@ def box_iou_loss(
     0.1777
     """
     call = Call("box_iou_loss", sample_weight, where, reduction)
-    boxes, truth, eps = _boxes(call, pred, target, eps)
-    return call.reduce(fuse_whole(1 - _overlap(boxes, truth, eps).iou))
+    pred, target, eps = _boxes(call, pred, target, eps)
+    return call.reduce(fuse_whole(1 - _overlap(_coordinates(pred), _coordinates(target), eps).iou))
 
 
 @compiled_when_eager
@@ -104,8 +108,8 @@ def generalized_box_iou_loss(
     0.1822
     """
     call = Call("generalized_box_iou_loss", sample_weight, where, reduction)
-    boxes, truth, eps = _boxes(call, pred, target, eps)
-    overlap = _overlap(boxes, truth, eps)
+    pred, target, eps = _boxes(call, pred, target, eps)
+    overlap = _overlap(_coordinates(pred), _coordinates(target), eps)
     hull = overlap.hull_width * overlap.hull_height
     return call.reduce(fuse_whole(1 - overlap.iou + safe_divide(hull - overlap.union, hull + eps)))
 
@@ -151,9 +155,7 @@ def distance_box_iou_loss(
     0.1799
     """
     call = Call("distance_box_iou_loss", sample_weight, where, reduction)
-    boxes, truth, eps = _boxes(call, pred, target, eps)
-    overlap = _overlap(boxes, truth, eps)
-    return call.reduce(fuse_whole(1 - overlap.iou + _centre_distance(boxes, truth, overlap, eps)))
+    return call.reduce(fuse_whole(_distance_iou_loss(*_boxes(call, pred, target, eps))))
 
 
 @compiled_when_eager
@@ -199,12 +201,7 @@ def complete_box_iou_loss(
     0.1799
     """
     call = Call("complete_box_iou_loss", sample_weight, where, reduction)
-    boxes, truth, eps = _boxes(call, pred, target, eps)
-    overlap = _overlap(boxes, truth, eps)
-    aspect = 4 / math.pi**2 * jnp.square(_aspect_angle(truth) - _aspect_angle(boxes))
-    aspect_weight = jax.lax.stop_gradient(safe_divide(aspect, 1 - overlap.iou + aspect + eps))
-    values = 1 - overlap.iou + _centre_distance(boxes, truth, overlap, eps) + aspect_weight * aspect
-    return call.reduce(fuse_whole(values))
+    return call.reduce(fuse_whole(_complete_iou_loss(*_boxes(call, pred, target, eps))))
 
 
 class _Boxes(NamedTuple):
@@ -216,6 +213,47 @@ class _Boxes(NamedTuple):
     y2: Array
 
 
+def _coordinates(boxes: Array) -> _Boxes:
+    return _Boxes(*map(single_precision, jnp.unstack(boxes, axis=-1)))
+
+
+def _side_by_side(boxes: _Boxes) -> Array:
+    """The last axis again. By selects, which XLA fuses with what makes the coordinates: these are not stored."""
+    x1, y1, x2, y2 = (each[..., None] for each in boxes)
+    place = jnp.arange(4) + 0 * jnp.isnan(x1)  # Where the boxes lie on an explicit mesh, else it refuses the selects.
+    return jnp.where(place < 2, jnp.where(place == 0, x1, y1), jnp.where(place == 2, x2, y2))
+
+
+def _of_boxes(formula: Callable[[_Boxes, _Boxes, Array], Array]) -> Callable[[Array, Array, Array], Array]:
+    """A loss of each pair of boxes, whose derivative is computed from the boxes again: nothing is stored between.
+
+    It pays for long formulas: XLA stores what value and derivative of a short one have in common. On a CPU, where
+    arithmetic costs more than memory, it does not pay.
+    """
+
+    def plain(pred: Array, target: Array, eps: Array) -> Array:
+        return formula(_coordinates(pred), _coordinates(target), eps)
+
+    loss = jax.custom_jvp(plain)
+
+    def jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+        value = loss(*primals)
+        pred, target, eps = map(prevent_cse, primals)
+        _, pull = jax.vjp(formula, _coordinates(pred), _coordinates(target), eps)
+        *of_boxes, _ = pull(jnp.ones_like(value))
+        terms = [
+            jnp.sum(_side_by_side(derivative) * tangent.astype(value.dtype), -1)
+            for derivative, tangent in zip(of_boxes, tangents, strict=False)
+            if not isinstance(tangent, SymbolicZero)
+        ]
+        if not isinstance(tangents[2], SymbolicZero):
+            terms.append(jax.jvp(functools.partial(plain, pred, target), (eps,), tangents[2:])[1])
+        return value, functools.reduce(jnp.add, terms, jnp.zeros_like(value))
+
+    loss.defjvp(jvp, symbolic_zeros=True)
+    return functools.partial(by_platform, cpu=plain, elsewhere=loss)
+
+
 class _Overlap(NamedTuple):
     iou: Array
     union: Array
@@ -223,14 +261,29 @@ class _Overlap(NamedTuple):
     hull_height: Array
 
 
-def _boxes(call: Call, pred: Any, target: Any, eps: Any) -> tuple[_Boxes, _Boxes, Array | float]:
+def _boxes(call: Call, pred: Any, target: Any, eps: Any) -> tuple[Array, Array, Array]:
     """Boxes with a hidden one as the unit box."""
-    pred, target = call.vectors(4, "x1, y1, x2, y2", fill=jnp.array([0.0, 0.0, 1.0, 1.0]), pred=pred, target=target)
+    unit = jnp.array([0.0, 0.0, 1.0, 1.0])
+    pred, target = call.vectors_as_given(4, "x1, y1, x2, y2", fill=unit, pred=pred, target=target)
     for name, boxes in (("pred", pred), ("target", target)):
         ordered = jnp.all(boxes[..., :2] <= boxes[..., 2:])
         call.check(ordered, f"`{name}` must hold boxes (x1, y1, x2, y2) with x1 <= x2 and y1 <= y2.")
     eps = call.nonnegative(eps=eps)
-    return _Boxes(*jnp.unstack(pred, axis=-1)), _Boxes(*jnp.unstack(target, axis=-1)), eps
+    return pred, target, jnp.asarray(eps, call.dtype)
+
+
+@_of_boxes
+def _distance_iou_loss(pred: _Boxes, target: _Boxes, eps: Array) -> Array:
+    overlap = _overlap(pred, target, eps)
+    return 1 - overlap.iou + _centre_distance(pred, target, overlap, eps)
+
+
+@_of_boxes
+def _complete_iou_loss(pred: _Boxes, target: _Boxes, eps: Array) -> Array:
+    overlap = _overlap(pred, target, eps)
+    aspect = 4 / math.pi**2 * jnp.square(_aspect_angle(target) - _aspect_angle(pred))
+    aspect_weight = jax.lax.stop_gradient(safe_divide(aspect, 1 - overlap.iou + aspect + eps))
+    return 1 - overlap.iou + _centre_distance(pred, target, overlap, eps) + aspect_weight * aspect
 
 
 def _overlap(pred: _Boxes, target: _Boxes, eps: Any) -> _Overlap:

@@ -1,7 +1,9 @@
 """Language models: large vocabularies."""
 
+import functools
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -28,6 +30,7 @@ def linear_cross_entropy(
     z_loss: Real[ArrayLike, ""] = 0.0,
     logit_softcap: Real[ArrayLike, ""] | None = None,
     chunk_size: int | None = None,
+    precision: jax.lax.PrecisionLike = None,
     sample_weight: Real[ArrayLike, "*#batch"] | None = None,
     where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
@@ -80,6 +83,9 @@ def linear_cross_entropy(
             are kept. But a block takes 1/1024 of the tokens at least: more blocks save nothing beside the features, and
             cost digits of the gradients. A block of classes takes so many that it has this size; None for 1/256 of
             them, but 512 at least.
+        precision: of all products, as `jax.lax.dot` takes it: None, "default", "high", "highest", a `jax.lax.Precision`
+            or a `jax.lax.DotAlgorithmPreset`. JAX's default, None, multiplies float32 on a TPU in one pass of bfloat16
+            and on an NVIDIA GPU in TensorFloat-32: about three decimal digits.
         sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
             divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
         where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
@@ -120,7 +126,9 @@ def linear_cross_entropy(
         z_loss=call.nonnegative(z_loss=z_loss),
         softcap=None if logit_softcap is None else call.positive(logit_softcap=logit_softcap),
     )
-    return linear_cross_entropy_in_blocks(call, pred, kernel, target, options, _chunk_size(call, chunk_size))
+    return linear_cross_entropy_in_blocks(
+        call, pred, kernel, target, options, _chunk_size(call, chunk_size), _precision(call, precision)
+    )
 
 
 def _dense(call: Call, pred: Any, kernel: Any, bias: Any) -> tuple[Array, Array, Array]:
@@ -141,6 +149,15 @@ def _dense(call: Call, pred: Any, kernel: Any, bias: Any) -> tuple[Array, Array,
     call.require_shape(f"`bias` must have one number a class, shape {kernel.shape[1:]}", bias, kernel.shape[1:])
     dtype = max(pred.dtype, kernel.dtype, bias.dtype, key=lambda dtype: dtype.itemsize)
     return *(given if half else (pred.astype(dtype), kernel.astype(dtype))), bias.astype(dtype)
+
+
+def _precision(call: Call, value: jax.lax.PrecisionLike) -> jax.lax.PrecisionLike:
+    """What products take."""
+    try:
+        jax.eval_shape(functools.partial(jnp.dot, precision=value), jnp.ones(1), jnp.ones(1))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{call.function}: `precision` must be what jax.lax.dot takes, got {value!r}.") from error
+    return value
 
 
 def _chunk_size(call: Call, value: int | None) -> int | None:

@@ -11,9 +11,10 @@ from jax import Array
 from jaxtyping import Bool, Float, Integer, Real
 
 from jaxloss._call import Call
+from jaxloss._contracts.arrays import single_precision
 from jaxloss._eager import compiled_when_eager
 from jaxloss._numerics.derivatives import with_derivatives
-from jaxloss._numerics.labels import is_class, one_hot, take_label, take_label_unchecked, take_per_class
+from jaxloss._numerics.labels import is_class, one_hot, take_label, take_per_class
 from jaxloss._numerics.logistic import bce_of_logits, softplus
 from jaxloss._numerics.safe import expand_mask, nan_unless, safe_multiply
 from jaxloss._numerics.xla import fuse_whole
@@ -201,8 +202,7 @@ def hinge_embedding_loss(
     call = Call("hinge_embedding_loss", sample_weight, where, reduction)
     pred, target = call.signed(pred=pred, target=target)
     margin = call.any_number(margin=margin)
-    values = jnp.where(target == 1, pred, _positive_part(-pred + margin))
-    return call.reduce(fuse_whole(values * nan_unless(~jnp.isnan(target))))
+    return call.reduce(fuse_whole(_hinge_embedding(pred, target, jnp.asarray(margin, pred.dtype))))
 
 
 @compiled_when_eager
@@ -304,13 +304,13 @@ def multi_margin_loss(
     Array([0.125, 0.125], dtype=float32)
     """
     call = Call("multi_margin_loss", sample_weight, where, reduction)
-    pred, target, axis = call.labelled(_INDICES, axis, pred=pred, target=target, are_logits=False)
+    pred, target, axis = call.labelled_as_given(_INDICES, axis, pred=pred, target=target)
     margin = call.any_number(margin=margin)
     if not isinstance(p, numbers.Real) or isinstance(p, bool) or p not in (1, 2):
         raise ValueError(f"multi_margin_loss: `p` must be the Python integer 1 or 2, got {p!r}.")
 
     classes = pred.shape[axis]
-    values = _class_hinges(pred, target, jnp.asarray(margin, pred.dtype), axis, int(p)) / classes
+    values = _class_hinges(pred, target, jnp.asarray(margin, call.dtype), axis, int(p)) / classes
     if weight is not None:
         weight = call.one_per_class(classes, weight=weight)
         values = safe_multiply(take_per_class(weight, target), values)
@@ -434,6 +434,21 @@ def multilabel_soft_margin_loss(
     return call.reduce(fuse_whole(values).mean(-1))
 
 
+def _is_near(pred: Array, target: Array, margin: Array) -> Array:
+    """Whether a pair that is not alike is nearer than the margin; NaN where the loss is."""
+    near = jnp.where(pred < margin, 1.0, 0.0) * nan_unless(~jnp.isnan(pred) & ~jnp.isnan(margin))
+    return jnp.where(target == 1, 0.0, near) * nan_unless(~jnp.isnan(target))
+
+
+@with_derivatives(
+    lambda pred, target, margin: jnp.where(target == 1, nan_unless(~jnp.isnan(pred)), -_is_near(pred, target, margin)),
+    None,
+    _is_near,
+)
+def _hinge_embedding(pred: Array, target: Array, margin: Array) -> Array:
+    return jnp.where(target == 1, pred, _positive_part(-pred + margin)) * nan_unless(~jnp.isnan(target))
+
+
 @functools.partial(jax.custom_jvp, nondiff_argnums=(3, 4))
 def _class_hinges(pred: Array, index: Array, margin: Array, axis: int, p: int) -> Array:
     """sum_{j != y} max(0, margin - x_y + x_j)^p"""
@@ -447,15 +462,17 @@ def _class_hinges_jvp(axis: int, p: int, primals: Any, tangents: Any) -> tuple[A
     excess = _excess(pred, index, margin, axis)
     derivative = (excess > 0).astype(excess.dtype) if p == 1 else p * jax.nn.relu(excess)
     derivative = jnp.where(jnp.isnan(excess), excess, derivative)  # A closed hinge would stop NaN.
-    own_dot = jnp.expand_dims(take_label_unchecked(pred_dot, index, axis), axis)
-    value = _class_hinges(pred, index, margin, axis, p)
-    return value, jnp.sum(derivative * (pred_dot - own_dot + margin_dot), axis)
+    total = derivative.sum(axis)
+    of_pred = jnp.where(one_hot(index, pred.shape[axis], axis), -jnp.expand_dims(total, axis), derivative)
+    tangent = jnp.sum(of_pred * pred_dot.astype(of_pred.dtype), axis) + total * margin_dot
+    return _class_hinges(pred, index, margin, axis, p), tangent
 
 
 def _excess(pred: Array, index: Array, margin: Array, axis: int) -> Array:
     """margin - x_y + x_j, and below 0 for x_y itself."""
-    own = jnp.expand_dims(take_label(pred, index, axis), axis)
-    return jnp.where(one_hot(index, pred.shape[axis], axis), -1.0, margin + (pred - own))
+    own = single_precision(jnp.expand_dims(take_label(pred, index, axis), axis))
+    is_label = one_hot(index, pred.shape[axis], axis)
+    return jnp.where(is_label, -1.0, margin + (single_precision(pred) - own))
 
 
 @jax.custom_jvp

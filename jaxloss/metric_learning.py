@@ -1,17 +1,18 @@
 """Metric learning: embeddings of like things should be close, those of unlike things apart."""
 
+import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float, Real
 
 from jaxloss._call import Call
 from jaxloss._eager import compiled_when_eager
-from jaxloss._numerics.norms import largest_magnitude, norm
+from jaxloss._numerics.angles import angle
+from jaxloss._numerics.norms import distances
 from jaxloss._numerics.safe import nan_unless
 from jaxloss._typing import ArrayLike
 from jaxloss.reductions import Reduction
@@ -75,10 +76,8 @@ def triplet_margin_loss(
     p = _degree(call, anchor, p)
     eps = call.nonnegative(eps=eps)
 
-    def distance(x: Array, y: Array) -> Array:
-        return norm(x - y + eps, p)
-
-    return call.reduce(_triplet_hinge(distance, anchor, positive, negative, margin, swap))
+    pairs = _pairs(anchor, positive, negative, swap)
+    return call.reduce(_triplet_hinge(distances(p, eps, *pairs), margin))
 
 
 @compiled_when_eager
@@ -141,13 +140,12 @@ def triplet_margin_with_distance_loss(
     anchor, positive, negative = (call.visible(fill, array)[0] for fill, array in hidden)
     margin = call.positive(margin=margin)
 
-    def distance(x: Array, y: Array) -> Array:
-        if distance_function is None:
-            return norm(x - y + 1e-6, 2.0)
-        hint = "It returns one distance a row: sum over axis -1."
-        return call.floating([anchor.shape[:-1]], hint, distance_function=distance_function(x, y)).astype(anchor.dtype)
-
-    return call.reduce(_triplet_hinge(distance, anchor, positive, negative, margin, swap))
+    pairs = _pairs(anchor, positive, negative, swap)
+    if distance_function is None:
+        return call.reduce(_triplet_hinge(distances(2.0, 1e-6, *pairs), margin))
+    hint = "It returns one distance a row: sum over axis -1."
+    own = [call.floating([anchor.shape[:-1]], hint, distance_function=distance_function(x, y)) for x, y in pairs]
+    return call.reduce(_triplet_hinge([distance.astype(anchor.dtype) for distance in own], margin))
 
 
 @compiled_when_eager
@@ -205,7 +203,7 @@ def cosine_embedding_loss(
     target = call.signs("For labels 0 and 1: 2 * target - 1.", target=target)
     margin = call.number(lambda value: (value >= -1) & (value <= 1), "in [-1, 1]", {"margin": margin})
 
-    apart, cosine = _compare(input1, input2)
+    apart, cosine, *_ = angle(input1, input2)
     too_near = _positive_part(cosine - margin)
     return call.reduce(jnp.where(target == -1, too_near, apart) * nan_unless(~jnp.isnan(target)))
 
@@ -217,46 +215,16 @@ def _degree(call: Call, vectors: Array, p: Any) -> Array | float:
     return call.number(lambda value: (value > 0) & (value >= least), domain, {"p": p})
 
 
-def _triplet_hinge(
-    distance: Callable[[Array, Array], Array], anchor: Array, positive: Array, negative: Array, margin: Any, swap: bool
-) -> Array:
-    to_positive, to_negative = distance(anchor, positive), distance(anchor, negative)
-    if swap:
-        to_negative = jnp.minimum(to_negative, distance(positive, negative))
-    return _positive_part(margin + (to_positive - to_negative))
+def _pairs(anchor: Array, positive: Array, negative: Array, swap: bool) -> list[tuple[Array, Array]]:
+    """What is near, and what is far: from the anchor, and if `swap`, from the positive too."""
+    return [(anchor, positive), (anchor, negative), *([(positive, negative)] if swap else [])]
+
+
+def _triplet_hinge(of_pairs: Sequence[Array], margin: Array) -> Array:
+    near, *far = of_pairs
+    return _positive_part(margin + (near - functools.reduce(jnp.minimum, far)))
 
 
 def _positive_part(value: Array) -> Array:
     """max(0, value), whose derivative at 0 is 0. NaN stays NaN, and so does its derivative."""
     return jnp.where(value <= 0, 0.0, value) * nan_unless(~jnp.isnan(value))
-
-
-@jax.custom_jvp
-def _compare(x: Array, y: Array) -> tuple[Array, Array]:
-    """1 - cos and cos, the former by |unit|^2 + rest = 1."""
-    (unit_x, rest_x, *_), (unit_y, rest_y, *_) = _unit(x), _unit(y)
-    return 0.5 * (jnp.square(unit_x - unit_y).sum(-1) + (rest_x + rest_y)), (unit_x * unit_y).sum(-1)
-
-
-@_compare.defjvp
-def _compare_jvp(primals: Any, tangents: Any) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-    """The derivative of 1 - cos to x is (unit_x - unit_y - (1 - cos) unit_x) / |x|."""
-    (unit_x, _, scale_x, per_length_x), (unit_y, _, scale_y, per_length_y) = map(_unit, primals)
-    apart, cosine = _compare(*primals)
-    differ, part = unit_x - unit_y, apart[..., None]
-    of_x = (differ - part * unit_x) * per_length_x * scale_x
-    of_y = (-differ - part * unit_y) * per_length_y * scale_y
-    tangent = jnp.sum(of_x * tangents[0] + of_y * tangents[1], -1)
-    return (apart, cosine), (tangent, -tangent)
-
-
-def _unit(vectors: Array) -> tuple[Array, Array, Array, Array]:
-    """x / sqrt(|x|^2 + 1e-12), what its square lacks to 1, and the two factors that make it.
-
-    Two, so that no square overflows; and not divisors: XLA sums products without storing them.
-    """
-    scale = 1 / largest_magnitude(vectors, 1e-6)
-    rest = jnp.square(1e-6 * scale)
-    total = jnp.square(vectors * scale).sum(-1, keepdims=True) + rest
-    per_length = 1 / jnp.sqrt(total)
-    return vectors * scale * per_length, jnp.squeeze(rest / total, -1), scale, per_length

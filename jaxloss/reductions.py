@@ -11,6 +11,7 @@ global count, not a mean of means:
     reduction=functools.partial(jaxloss.reductions.mean, axis_name="data")
 """
 
+import functools
 import inspect
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Literal, TypeAlias
@@ -162,6 +163,11 @@ def is_mean(reduction: ReductionOrBatchMean) -> bool:
 def is_sum(reduction: ReductionOrBatchMean) -> bool:
     """Whether a reduction is the sum, by name or as the function, on an axis or not."""
     return getattr(reduction, "func", reduction) in ("sum", sum)
+
+
+def over_mesh(reduction: ReductionOrBatchMean) -> Callable[[Array], Array]:
+    """What adds up over the mesh what the mean or the sum of each device has added up."""
+    return functools.partial(sum, axis_name=getattr(reduction, "keywords", {}).get("axis_name"))
 
 
 def _checked(function: str, values: Any, weights: Any) -> tuple[Array, Array | None]:

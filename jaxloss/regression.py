@@ -281,9 +281,7 @@ def quantile_loss(
         q = call.fraction(quantile=quantile)
     else:
         pred, target, q = _many_quantiles(call, pred, target, quantile)
-    middle = jnp.where(target == pred, q - 0.5, jnp.nan)  # NaN is neither above nor below.
-    derivative = jnp.where(target > pred, q, jnp.where(target < pred, q - 1, middle))
-    return call.reduce(fuse_whole(safe_multiply(2 * derivative, 0.5 * target - 0.5 * pred)))
+    return call.reduce(fuse_whole(_pinball(pred, target, q)))
 
 
 @compiled_when_eager
@@ -469,6 +467,21 @@ def _log_cosh(error: Array) -> Array:
         excess = (1 + excess) * square * (1 / (power * (power - 1)))
     u = jnp.expm1(-size)
     return jnp.where(near, 0.0, size) + jnp.log1p(jnp.where(near, excess, u + 0.5 * jnp.square(u)))
+
+
+def _tilt(target: Array, pred: Array, q: Array | float) -> Array:
+    """q where the target is above, q - 1 where it is below; NaN is neither."""
+    middle = jnp.where(target == pred, q - 0.5, jnp.nan)
+    return jnp.where(target > pred, q, jnp.where(target < pred, q - 1, middle))
+
+
+@with_derivatives(
+    lambda pred, target, q: -_tilt(target, pred, q),
+    lambda pred, target, q: _tilt(target, pred, q),
+    lambda pred, target, q: 2 * (0.5 * target - 0.5 * pred),
+)
+def _pinball(pred: Array, target: Array, q: Array | float) -> Array:
+    return safe_multiply(2 * _tilt(target, pred, q), 0.5 * target - 0.5 * pred)
 
 
 def _many_quantiles(call: Call, pred: Any, target: Any, quantile: Any) -> tuple[Array, Array, Array]:

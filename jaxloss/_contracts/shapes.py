@@ -89,8 +89,12 @@ class Shapes(Values):
 
     def classes(self, axis: int, hint: str = "", **arrays: Any) -> tuple[Array, ...]:
         """Floating arrays of one shape that has a class axis, with at least one class."""
+        return tuple(map(single_precision, self.classes_as_given(axis, hint, **arrays)))
+
+    def classes_as_given(self, axis: int, hint: str = "", **arrays: Any) -> tuple[Array, ...]:
+        """The same, in their own dtypes: for a loss that reads a few entries, and casts these."""
         first = next(iter(arrays))
-        checked = self.floats(hint, **arrays)
+        checked = self.floats_as_given(hint, **arrays)
         pred = checked[0]
         problem = f"{self.function}: `{first}` must have an axis of at least one class, got {describe(pred)}."
         require(problem, chex.assert_rank, pred, set(range(1, max(pred.ndim, 1) + 1)))
@@ -126,7 +130,11 @@ class Shapes(Values):
 
     def rows(self, size: int | None, meaning: str, **arrays: Any) -> tuple[Array, ...]:
         """Floating arrays of one shape whose last axis holds a row: `size` numbers, or any number if None."""
-        checked = self.floats(**arrays)
+        return tuple(map(single_precision, self.rows_as_given(size, meaning, **arrays)))
+
+    def rows_as_given(self, size: int | None, meaning: str, **arrays: Any) -> tuple[Array, ...]:
+        """The same, in their own dtypes."""
+        checked = self.floats_as_given(**arrays)
         for name, array in zip(arrays, checked, strict=True):
             self.require_shape(f"`{name}` must have {meaning} on its last axis", array, (..., size))
         return checked

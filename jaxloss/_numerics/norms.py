@@ -8,7 +8,9 @@ from jax import Array
 from jax.custom_derivatives import SymbolicZero
 from jax.typing import ArrayLike
 
+from jaxloss._numerics.online import euclidean_distances
 from jaxloss._numerics.safe import nan_unless, safe_divide, safe_power
+from jaxloss._numerics.xla import by_platform
 
 
 def largest_magnitude(vectors: Array, least: float = 0.0) -> Array:
@@ -16,6 +18,18 @@ def largest_magnitude(vectors: Array, least: float = 0.0) -> Array:
     smallest = 4 * float(jnp.finfo(vectors.dtype).tiny)
     largest = jax.lax.stop_gradient(jnp.abs(vectors).max(-1, keepdims=True, initial=max(least, smallest)))
     return jnp.minimum(largest, 1 / smallest)
+
+
+def distances(p: ArrayLike, eps: ArrayLike, *pairs: tuple[Array, Array]) -> tuple[Array, ...]:
+    """The p-norms of x - y + eps for each pair x, y; the gradient at zero is 0."""
+
+    def each(eps: Array, *points: Array) -> tuple[Array, ...]:
+        return tuple(norm(x - y + eps, p) for x, y in zip(points[::2], points[1::2], strict=True))
+
+    points = [jnp.asarray(eps, pairs[0][0].dtype), *(point for pair in pairs for point in pair)]
+    if isinstance(p, int | float) and p == 2:
+        return by_platform(*points, cpu=each, elsewhere=euclidean_distances)
+    return each(*points)
 
 
 def norm(vectors: Array, p: ArrayLike) -> Array:

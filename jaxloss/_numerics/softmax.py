@@ -10,8 +10,9 @@ from jax.custom_derivatives import SymbolicZero
 
 from jaxloss._numerics.labels import is_class, one_hot, take_label_unchecked, zero_label
 from jaxloss._numerics.logistic import softplus
+from jaxloss._numerics.online import MarginSums, likelihood_sums, margin_sums, softmax_sums
 from jaxloss._numerics.safe import nan_unless, safe_multiply, stable_divide
-from jaxloss._numerics.xla import fuse_whole, in_order
+from jaxloss._numerics.xla import by_platform, fuse_whole, in_order
 
 
 def negative_log_likelihood(logits: Array, index: Array, axis: int) -> Array:
@@ -23,31 +24,48 @@ def negative_log_likelihood(logits: Array, index: Array, axis: int) -> Array:
 def logit_margin(logits: Array, index: Array, axis: int) -> Array:
     """z = x_y - log sum_{j != y} exp(x_j): the logit of class y against all others, log p_y = log sigmoid(z).
 
-    Neither p_y nor 1 - p_y is formed by a subtraction, so both keep their digits. An index out of range is NaN. There
-    is one exponential an element, and the gradient takes its buffer.
+    Neither p_y nor 1 - p_y is formed by a subtraction, so both keep their digits. An index out of range is NaN.
     """
-    return _margin_and_exponentials(logits, index, axis)[0]
+    return _margin_and_derivative(logits, index, axis)[0]
 
 
 @logit_margin.defjvp
 def _logit_margin_jvp(axis, primals, tangents):
-    logits, index = primals
-    margin, others, total = _margin_and_exponentials(logits, index, axis)
-    derivative = jnp.where(one_hot(index, logits.shape[axis], axis), 1.0, -stable_divide(others, total))
+    margin, derivative = _margin_and_derivative(*primals, axis)
     return margin, jnp.sum(derivative * tangents[0], axis)
+
+
+def _margin_and_derivative(logits: Array, index: Array, axis: int) -> tuple[Array, Array]:
+    """With one exponential an element on a CPU, whose buffer the gradient takes; elsewhere with nothing stored."""
+    margin, others, total = by_platform(
+        logits,
+        index,
+        cpu=functools.partial(_margin_and_exponentials, axis=axis),
+        elsewhere=functools.partial(_online_margin_and_exponentials, axis=axis),
+    )
+    derivative = jnp.where(one_hot(index, logits.shape[axis], axis), 1.0, -stable_divide(others, total))
+    return margin * nan_unless(is_class(index, logits.shape[axis])), derivative
 
 
 def _margin_and_exponentials(logits: Array, index: Array, axis: int) -> tuple[Array, Array, Array]:
     """z; and exp(x_j) for the other classes and their sum, up to a factor."""
     largest = jax.lax.stop_gradient(logits.max(axis, keepdims=True))
     others = zero_label(jnp.exp(logits - largest), index, axis)
-    total = others.sum(axis, keepdims=True)
-    alone = total == 0
-    total = jnp.where(alone, 1.0, total)
     own = jnp.expand_dims(take_label_unchecked(logits, index, axis), axis)
     own = jnp.where(own == jnp.inf, 0.0, own - largest)
-    margin = jnp.squeeze(own - jnp.where(alone, -jnp.inf, jnp.log(total)), axis)
-    return margin * nan_unless(is_class(index, logits.shape[axis])), others, total
+    return _margin_of_sums(own, others.sum(axis, keepdims=True), others, axis)
+
+
+def _online_margin_and_exponentials(logits: Array, index: Array, axis: int) -> tuple[Array, Array, Array]:
+    """The same, but for the exponential of the label, which nobody reads."""
+    sums = MarginSums(*(jnp.expand_dims(part, axis) for part in margin_sums(logits, index, axis)))
+    return _margin_of_sums(sums.own - sums.largest, sums.others, jnp.exp(logits - sums.largest), axis)
+
+
+def _margin_of_sums(own: Array, total: Array, exponentials: Array, axis: int) -> tuple[Array, Array, Array]:
+    alone = total == 0
+    total = jnp.where(alone, 1.0, total)
+    return jnp.squeeze(own - jnp.where(alone, -jnp.inf, jnp.log(total)), axis), exponentials, total
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
@@ -57,12 +75,28 @@ def soft_cross_entropy(logits: Array, target: Array, axis: int) -> Array:
 
 
 def _soft_cross_entropy_and_exponentials(logits: Array, target: Array, axis: int) -> tuple[Array, tuple[Array, ...]]:
+    value, *exponentials = by_platform(
+        logits,
+        target,
+        cpu=functools.partial(_stored_soft_cross_entropy, axis=axis),
+        elsewhere=functools.partial(_online_soft_cross_entropy, axis=axis),
+    )
+    return value, tuple(exponentials)
+
+
+def _stored_soft_cross_entropy(logits: Array, target: Array, axis: int) -> tuple[Array, ...]:
     """Sums the likelihood first, so that its buffer can be reused for the exponentials."""
     largest = jax.lax.stop_gradient(logits.max(axis, keepdims=True))
     likelihood = jnp.sum(fuse_whole(safe_multiply(target, jnp.minimum(logits - largest, 0.0))), axis)
     likelihood, largest = in_order(likelihood, largest)
-    exponentials = shifted_exponentials(logits, axis, largest)
-    return jnp.sum(target, axis) * jnp.log1p(jnp.squeeze(exponentials[-1], axis)) - likelihood, exponentials
+    exponentials = _stored_exponentials(logits, axis, largest)
+    return jnp.sum(target, axis) * jnp.log1p(jnp.squeeze(exponentials[-1], axis)) - likelihood, *exponentials
+
+
+def _online_soft_cross_entropy(logits: Array, target: Array, axis: int) -> tuple[Array, ...]:
+    sums = likelihood_sums(logits, target, axis)
+    exponentials = _exponentials_of_sums(logits, sums.largest, sums.excess, axis)
+    return sums.labels * jnp.log1p(sums.excess) + sums.below, *exponentials
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
@@ -99,8 +133,16 @@ def _soft_cross_entropy_jvp(axis: int, primals: Any, tangents: Any) -> tuple[Arr
 soft_cross_entropy.defjvp(_soft_cross_entropy_jvp, symbolic_zeros=True)
 
 
-def shifted_exponentials(logits: Array, axis: int, largest: Array | None = None) -> tuple[Array, Array, Array, Array]:
+def shifted_exponentials(logits: Array, axis: int) -> tuple[Array, Array, Array, Array]:
     """x_i - x_k, with x_k the largest; exp of that; the sum of these; and the sum less 1, with digits of its own."""
+    return by_platform(
+        logits,
+        cpu=functools.partial(_stored_exponentials, axis=axis),
+        elsewhere=functools.partial(_online_exponentials, axis=axis),
+    )
+
+
+def _stored_exponentials(logits: Array, axis: int, largest: Array | None = None) -> tuple[Array, Array, Array, Array]:
     if largest is None:
         largest = jax.lax.stop_gradient(logits.max(axis, keepdims=True))
     shifted = logits - fuse_whole(largest)
@@ -109,6 +151,17 @@ def shifted_exponentials(logits: Array, axis: int, largest: Array | None = None)
     total = relative.sum(axis, keepdims=True)
     others = jnp.sum(relative - jnp.floor(relative), axis, keepdims=True)
     return shifted, relative, total, jnp.maximum(others + (jnp.round(total - others) - 1), 0.0)
+
+
+def _online_exponentials(logits: Array, axis: int) -> tuple[Array, Array, Array, Array]:
+    return _exponentials_of_sums(logits, *softmax_sums(logits, axis), axis)
+
+
+def _exponentials_of_sums(logits: Array, largest: Array, excess: Array, axis: int) -> tuple[Array, Array, Array, Array]:
+    largest, excess = jnp.expand_dims(largest, axis), jnp.expand_dims(excess, axis)
+    shifted = logits - largest
+    shifted = jnp.where(shifted > 0, 0.0, shifted)
+    return shifted, jnp.exp(shifted), 1 + excess, excess
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))

@@ -1,8 +1,11 @@
 """What steers XLA: each function says what it prevents, where that was seen, and which test holds it.
 
-None of it changes a number. `STEERING = False`, set before a loss is traced, turns all of it off, to see in compiled
-text what it is for. docs/xla.md has the figures.
+All of it is for XLA:CPU, and elsewhere it costs nothing. `STEERING = False`, set before a loss is traced, turns it off:
+then a CPU computes as a GPU and a TPU do. docs/xla.md has the figures.
 """
+
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -53,3 +56,24 @@ def in_order(first: Array, *then: Array) -> tuple[Array, ...]:
     `test_what_is_summed_is_not_stored_beside_the_gradient`.
     """
     return jax.lax.optimization_barrier((first, *then)) if STEERING else (first, *then)
+
+
+def stay_in_loop(part: Array, step: Array) -> Array:
+    """A part of an array that the step of a loop takes, whose casts stay in the loop too.
+
+    Prevents XLA:TPU (jax 0.12) from casting the whole array before the loop, and keeping both: a product of float32 is
+    one of bfloat16 there. Held by `tests/properties/test_accelerators.py`.
+    """
+    return by_platform(
+        part, step, cpu=lambda part, step: part, elsewhere=lambda part, step: part * jnp.where(step >= 0, 1.0, 0.0)
+    )
+
+
+def by_platform(*arrays: Array, cpu: Callable[..., Any], elsewhere: Callable[..., Any]) -> Any:
+    """One of two ways to the same arrays, chosen where the platform is known: while lowering.
+
+    XLA:CPU (jax 0.8 to 0.12) calls the function of a reduction that it does not know once an element. GPUs and TPUs
+    reduce several numbers in one pass, and have fast memory too little to store what a second pass could reuse. Held by
+    `tests/properties/test_accelerators.py` and `test_both_ways...` of the stress tests.
+    """
+    return jax.lax.platform_dependent(*arrays, cpu=cpu, default=elsewhere) if STEERING else elsewhere(*arrays)

@@ -34,7 +34,7 @@ def value_and_gradients_by_classes(
         put = functools.partial(jax.lax.dynamic_update_slice_in_dim, start_index=first, axis=-1)
         columns, index = take(kernel), (first + jnp.arange(size, dtype=first.dtype))[None]
         some = {name: take(array) if array.ndim else array for name, array in arrays.items()}
-        product = jnp.matmul(tokens, columns, preferred_element_type=dtype)
+        product = layer.product(tokens, columns)
         return take, put, columns, product, some, (label == index.astype(label.dtype), index >= block * size)
 
     def sums_of_part(product: Array, some: Any, marks: Any, log_scale: Array) -> Any:
@@ -67,8 +67,10 @@ def value_and_gradients_by_classes(
 
         gradient, some_gradients = jax.grad(share, (0, 1))(product, some)
         gradient = gradient.astype(kernel.dtype)
-        kernel_part = jnp.matmul(transposed, gradient, preferred_element_type=dtype).astype(kernel.dtype)
-        pred_part = jax.lax.dot_general(gradient, columns, (((1,), (1,)), ((), ())), preferred_element_type=dtype)
+        kernel_part = layer.product(transposed, gradient).astype(kernel.dtype)
+        pred_part = jax.lax.dot_general(
+            gradient, columns, (((1,), (1,)), ((), ())), precision=layer.precision, preferred_element_type=dtype
+        )
         return (
             add(kernel_gradient, kernel_part),
             jax.tree.map(add, array_gradients, some_gradients),

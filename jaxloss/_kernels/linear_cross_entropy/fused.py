@@ -11,14 +11,14 @@ from jax.custom_derivatives import SymbolicZero
 from jaxloss._kernels.linear_cross_entropy.by_classes import value_and_gradients_by_classes
 from jaxloss._kernels.linear_cross_entropy.by_tokens import value_and_gradients_by_tokens
 from jaxloss._kernels.linear_cross_entropy.layer import Layer
-from jaxloss._kernels.linear_cross_entropy.loops import loss_of_each_token
+from jaxloss._kernels.linear_cross_entropy.loops import loss_of_each_token, varying_together
 
 
 def sum_over_blocks(layer: Layer, kernel: Array, arrays: Any, pred: Array, target: Array, counts: Any) -> Array:
     """`counts` say which tokens count, as booleans, or how much, as numbers, which are differentiated too."""
+    kernel, arrays, pred, target, counts = varying_together((kernel, arrays, pred, target, counts))
     # 0, on every device that these lie on: what is added to it lies there too.
     zero = 0 * (target[0, 0] + jnp.any(pred[0, 0] > 0).astype(target.dtype))
-    kernel, arrays = jax.tree.map(lambda array: array + zero.astype(array.dtype), (kernel, arrays))
     is_mask = counts is not None and counts.dtype == bool
     keep, weights = (counts, None) if is_mask else (None, counts)
     return _fused_sum(layer, kernel, arrays, pred, weights, (target, keep, zero))
@@ -28,7 +28,7 @@ def _sum_of_blocks(layer: Layer, kernel: Array, arrays: Any, pred: Array, weight
     """The sum of `block_sum(pred @ kernel, ...)`, as JAX would differentiate it."""
     target, keep, _ = constants
     counts = keep if weights is None else weights
-    return jnp.sum(loss_of_each_token(layer.block_sum, layer.dtype, kernel, arrays, pred, target, counts))
+    return jnp.sum(loss_of_each_token(layer.block_sum, layer, kernel, arrays, pred, target, counts))
 
 
 # The same with a gradient that is formed together with the value.

@@ -18,6 +18,8 @@ class Options(NamedTuple):
     smoothing: Any
     z_loss: Any
     softcap: Any
+    # Of the sum. The gradient of the kernel is scaled as it grows: a pass of its own would need a second one.
+    scale: Any = 1.0
 
 
 class Layer(NamedTuple):
@@ -26,7 +28,11 @@ class Layer(NamedTuple):
     numbers: Options  # None where there is an array, or nothing.
     classes: int
     dtype: Any
+    precision: Any = None  # Of the products, as `jax.lax.dot` takes it.
     blocks_of_classes: int = 0  # 0: blocks are of tokens.
+
+    def product(self, x: Array, y: Array) -> Array:
+        return jnp.matmul(x, y, precision=self.precision, preferred_element_type=self.dtype)
 
     def logits(self, product: Array, arrays: dict[str, Array]) -> Array:
         options = self.numbers._replace(**arrays)
@@ -44,12 +50,13 @@ class Layer(NamedTuple):
 
     def sum(self, losses: Array, arrays: dict[str, Array], target: Array, counts: Array | None) -> Array:
         """Of a block; `counts` say whether, or how much, each token counts."""
+        scale = self.numbers._replace(**arrays).scale
         if "weight" not in arrays or self.holds_weights:
-            return reductions.sum(losses, counts)
+            return scale * reductions.sum(losses, counts)
         weights = take_per_class(arrays["weight"], target) * nan_unless(~jnp.isnan(losses))
         if counts is not None:
             weights = fill_masked(counts != 0, 0.0, weights * counts)[0]
-        return reductions.sum(losses, weights)
+        return scale * reductions.sum(losses, weights)
 
     def block_sum(self, product: Array, arrays: dict[str, Array], target: Array, counts: Array | None) -> Array:
         return self.sum(self.losses(product, arrays, target), arrays, target, counts)

@@ -10,17 +10,21 @@ import numpy as np
 from jax import Array
 from jax.export import is_symbolic_dim
 
+from jaxloss._kernels.linear_cross_entropy.layer import Layer
+
 
 def loss_of_each_token(
-    losses: Callable[..., Array], dtype: Any, kernel: Array, arrays: Any, pred: Array, *others: Any
+    losses: Callable[..., Array], layer: Layer, kernel: Array, arrays: Any, pred: Array, *others: Any
 ) -> Array:
     """Block by block; the backward pass computes the logits of a block again."""
-    wide = kernel.astype(dtype)  # The scan adds up the gradients of the blocks in the dtype of what it closes over.
+    wide = kernel.astype(
+        layer.dtype
+    )  # The scan adds up the gradients of the blocks in the dtype of what it closes over.
 
     @functools.partial(jax.checkpoint, prevent_cse=False)
     def step(_: None, block: Any) -> tuple[None, Array]:
         pred, *others = block
-        product = jnp.matmul(pred, wide.astype(kernel.dtype), preferred_element_type=dtype)
+        product = layer.product(pred, wide.astype(kernel.dtype))
         return None, losses(product, arrays, *others)
 
     return jax.lax.scan(step, None, jax.tree.map(lambda array: jnp.moveaxis(array, 1, 0), (pred, *others)))[1].T
@@ -30,9 +34,28 @@ def finite(log_scale: Array) -> Array:
     return jnp.where(log_scale == -jnp.inf, 0.0, log_scale)
 
 
+def varying_together(arrays: Any) -> Any:
+    """In `shard_map`: each as one of its own on every device on which one of them is, as loops demand."""
+    axes = frozenset[Any]().union(*map(_varying_axes, jax.tree.leaves(arrays)))
+    return jax.tree.map(functools.partial(_varying_over, axes), arrays)
+
+
 def zeros_like(array: Array, dtype: Any, zero: Array) -> Array:
     """What a loop adds to, on every device that `zero` lies on."""
     return jnp.zeros_like(array, dtype=dtype) + zero.astype(dtype)
+
+
+def _varying_axes(array: Array) -> frozenset[Any]:
+    kind = jax.typeof(array)
+    return kind.vma if hasattr(kind, "vma") else kind.mat.varying  # The latter from jax 0.12 on.
+
+
+def _varying_over(axes: frozenset[Any], array: Array) -> Array:
+    missing = tuple(axes - _varying_axes(array))
+    if not missing:
+        return array
+    # The name of jax 0.8.
+    return jax.lax.pcast(array, missing, to="varying") if hasattr(jax.lax, "pcast") else jax.lax.pvary(array, missing)
 
 
 def repeat(times: Any, step: Callable[[Array, Any], Any], state: Any) -> Any:

@@ -1,0 +1,80 @@
+"""The angle between vectors, whose cosine keeps its digits next to 1."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxloss._numerics.norms import largest_magnitude
+from jaxloss._numerics.online import add_rows, hypot, triangle
+from jaxloss._numerics.xla import by_platform
+
+
+class Angle(NamedTuple):
+    """1 - cos, cos, and what makes vectors units: two factors each, so that no square overflows."""
+
+    apart: Array
+    cosine: Array
+    scale_x: Array
+    scale_y: Array
+    per_length_x: Array
+    per_length_y: Array
+
+
+@jax.custom_jvp
+def angle(x: Array, y: Array) -> Angle:
+    """Between the vectors on the last axis, with cos = x . y / sqrt((|x|^2 + 1e-12) (|y|^2 + 1e-12))."""
+    return by_platform(x, y, cpu=_angle_of_units, elsewhere=_angle_of_triangle)
+
+
+@angle.defjvp
+def _angle_jvp(primals: Any, tangents: Any) -> tuple[Angle, Angle]:
+    """The derivative of 1 - cos to x is (unit_x - unit_y - (1 - cos) unit_x) / |x|. The scales are held constant."""
+    result, ((x, y), (x_dot, y_dot)) = angle(*primals), (primals, tangents)
+    apart, scale_x, scale_y, per_length_x, per_length_y = (part[..., None] for part in (result.apart, *result[2:]))
+    # Factors, not divisors: XLA:CPU sums products without storing them.
+    unit_x, unit_y = x * scale_x * per_length_x, y * scale_y * per_length_y
+    x_dot, y_dot = x_dot * per_length_x * scale_x, y_dot * per_length_y * scale_y
+    differ = unit_x - unit_y
+    tangent = jnp.sum((differ - apart * unit_x) * x_dot + (-differ - apart * unit_y) * y_dot, -1)
+    constant = jnp.zeros_like(tangent)
+    return result, Angle(
+        tangent,
+        -tangent,
+        constant,
+        constant,
+        -result.per_length_x * jnp.sum(unit_x * x_dot, -1),
+        -result.per_length_y * jnp.sum(unit_y * y_dot, -1),
+    )
+
+
+def _angle_of_units(x: Array, y: Array) -> Angle:
+    """1 - cos by |unit|^2 + rest = 1: two passes."""
+    (unit_x, rest_x, scale_x, per_length_x), (unit_y, rest_y, scale_y, per_length_y) = _unit(x), _unit(y)
+    apart = 0.5 * (jnp.square(unit_x - unit_y).sum(-1) + (rest_x + rest_y))
+    return Angle(apart, (unit_x * unit_y).sum(-1), scale_x, scale_y, per_length_x, per_length_y)
+
+
+def _unit(vectors: Array) -> tuple[Array, Array, Array, Array]:
+    """x / sqrt(|x|^2 + 1e-12), what its square lacks to 1, and the two factors that make it."""
+    scale = 1 / largest_magnitude(vectors, 1e-6)
+    rest = jnp.square(1e-6 * scale)
+    total = jnp.square(vectors * scale).sum(-1, keepdims=True) + rest
+    per_length = 1 / jnp.sqrt(total)
+    unit = vectors * scale * per_length
+    return unit, *(jnp.squeeze(part, -1) for part in (rest / total, scale, per_length))
+
+
+def _angle_of_triangle(x: Array, y: Array) -> Angle:
+    """The angle between (x, 1e-6, 0) and (y, 0, 1e-6), in one pass."""
+    scale = 2.0**-8  # So that no length overflows.
+    eps = jnp.asarray(1e-6 * scale, x.dtype)
+    zero = jnp.zeros_like(eps)
+    parts = triangle(x * scale, y * scale)
+    length, along, across = add_rows(add_rows(parts, (eps, zero, zero)), (zero, eps, zero))
+    scales = 0.0 * jnp.isnan(length) + scale  # One a row, on the devices of the rows.
+    length_y = hypot(along, across)
+    cosine = along / length_y
+    apart = jnp.where(along > 0, (across / length_y) * (across / (length_y + along)), 1 - cosine)
+    return Angle(apart, cosine, scales, scales, 1 / length, 1 / length_y)

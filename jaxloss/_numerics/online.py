@@ -1,0 +1,204 @@
+"""Sums relative to the largest entry, in the one pass over memory that finds it: the online softmax and its like.
+
+Each is a reduction of several numbers at once. Of two parts the one with the smaller largest entry is rescaled, so that
+nothing overflows (M. Milakov and N. Gimelshein, arXiv:1805.02867).
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxloss._numerics.labels import one_hot
+from jaxloss._numerics.safe import safe_divide
+from jaxloss._numerics.xla import prevent_cse
+
+
+class MarginSums(NamedTuple):
+    """The largest logit of the classes but the label's, sum_{j != y} exp(x_j - largest), and the label's logit."""
+
+    largest: Array
+    others: Array
+    own: Array
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
+def margin_sums(logits: Array, index: Array, axis: int) -> MarginSums:
+    """Where there are no others, or all are -inf: 0, 0."""
+    is_label = one_hot(index, logits.shape[axis], axis)
+    others = jnp.where(is_label, -jnp.inf, logits)
+    own = jnp.where(is_label, logits, 0.0)
+    largest, others, own = _reduce(_add_margin_sums, (others, _count(others), own), (-jnp.inf, 0.0, 0.0), axis)
+    return MarginSums(jnp.where(others == 0, 0.0, largest), jnp.where(largest < jnp.inf, others, jnp.nan), own)
+
+
+def _add_margin_sums(one: Any, other: Any) -> Any:
+    largest, ratio, first_is_larger = _compare(one[0], other[0])
+    others = jnp.where(first_is_larger, one[1] + other[1] * ratio, one[1] * ratio + other[1])
+    return largest, others, one[2] + other[2]
+
+
+@margin_sums.defjvp
+def _margin_sums_jvp(axis: int, primals: Any, tangents: Any) -> tuple[MarginSums, MarginSums]:
+    """With the largest held constant: in what is made of the sums its derivative cancels."""
+    logits, index = primals
+    sums = margin_sums(logits, index, axis)
+    is_label = one_hot(index, logits.shape[axis], axis)
+    exponentials = jnp.exp(jnp.where(is_label, -jnp.inf, logits) - jnp.expand_dims(sums.largest, axis))
+    others = jnp.sum(exponentials * tangents[0], axis)
+    own = jnp.sum(jnp.where(is_label, tangents[0], 0.0), axis)
+    return sums, MarginSums(jnp.zeros_like(sums.largest), others, own)
+
+
+class SoftmaxSums(NamedTuple):
+    """The largest logit x_k; sum_{j != k} exp(x_j - x_k), with digits of its own."""
+
+    largest: Array
+    excess: Array
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def softmax_sums(logits: Array, axis: int) -> SoftmaxSums:
+    """NaN where there is no logit but -inf, or an infinite one."""
+    largest, excess = _reduce(_add_softmax_sums, (logits, _count(logits) - 1), (-jnp.inf, -1.0), axis)
+    return SoftmaxSums(largest, jnp.where(jnp.isfinite(largest), excess, jnp.nan))
+
+
+def _add_softmax_sums(one: Any, other: Any) -> Any:
+    largest, ratio, first_is_larger = _compare(one[0], other[0])
+    excess = jnp.where(first_is_larger, one[1] + (1 + other[1]) * ratio, other[1] + (1 + one[1]) * ratio)
+    return largest, excess
+
+
+@softmax_sums.defjvp
+def _softmax_sums_jvp(axis: int, primals: Any, tangents: Any) -> tuple[SoftmaxSums, SoftmaxSums]:
+    """With the largest held constant, as above."""
+    sums = softmax_sums(*primals, axis)
+    return sums, SoftmaxSums(jnp.zeros_like(sums.largest), _excess_tangent(sums.largest, *primals, *tangents, axis))
+
+
+def _excess_tangent(largest: Array, logits: Array, tangent: Array, axis: int) -> Array:
+    return jnp.sum(jnp.exp(logits - jnp.expand_dims(largest, axis)) * tangent, axis)
+
+
+class LikelihoodSums(NamedTuple):
+    """Those of the softmax; sum_i y_i, and sum_i y_i (x_k - x_i)."""
+
+    largest: Array
+    excess: Array
+    labels: Array
+    below: Array
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
+def likelihood_sums(logits: Array, target: Array, axis: int) -> LikelihoodSums:
+    """The last two are constants to a derivative: that of the cross-entropy needs but the first."""
+    parts = (logits, _count(logits) - 1, target, jnp.zeros_like(logits))
+    largest, excess, *sums = _reduce(_add_likelihood_sums, parts, (-jnp.inf, -1.0, 0.0, 0.0), axis)
+    return LikelihoodSums(largest, jnp.where(jnp.isfinite(largest), excess, jnp.nan), *sums)
+
+
+@likelihood_sums.defjvp
+def _likelihood_sums_jvp(axis: int, primals: Any, tangents: Any) -> tuple[LikelihoodSums, LikelihoodSums]:
+    sums = likelihood_sums(*primals, axis)
+    excess = _excess_tangent(sums.largest, primals[0], tangents[0], axis)
+    constant = jnp.zeros_like(sums.largest)
+    return sums, LikelihoodSums(constant, excess, constant, constant)
+
+
+def _add_likelihood_sums(one: Any, other: Any) -> Any:
+    largest, excess = _add_softmax_sums(one[:2], other[:2])
+
+    def lowered(part: Any) -> Array:
+        below = jnp.where(part[0] == largest, 0.0, largest - part[0])
+        return part[3] + jnp.where(part[2] == 0, 0.0, below) * part[2]
+
+    return largest, excess, one[2] + other[2], lowered(one) + lowered(other)
+
+
+@jax.custom_jvp
+def euclidean_distances(eps: Array, *points: Array) -> tuple[Array, ...]:
+    """|x - y + eps| over the last axis, for several pairs x, y in one pass; the gradient at zero is 0."""
+    parts = []
+    for difference in _differences(eps, *points):
+        parts += [jnp.abs(difference), (difference != 0).astype(difference.dtype)]
+    sums = _reduce(_add_squares, tuple(parts), (0.0,) * len(parts), -1)
+    return tuple(largest * jnp.sqrt(squares) for largest, squares in zip(sums[::2], sums[1::2], strict=True))
+
+
+def _differences(eps: Array, *points: Array) -> list[Array]:
+    return [x - y + eps for x, y in zip(points[::2], points[1::2], strict=True)]
+
+
+def _add_squares(one: Any, other: Any) -> Any:
+    """Pairs of the largest |x_i|, and of the sum of the squares by its square."""
+    added = []
+    for x, squares_x, y, squares_y in zip(one[::2], one[1::2], other[::2], other[1::2], strict=True):
+        largest, smallest = jnp.maximum(x, y), jnp.minimum(x, y)
+        ratio = jnp.square(jnp.where(largest == smallest, 1.0, smallest / largest))
+        added += [largest, jnp.where(x >= y, squares_x + squares_y * ratio, squares_x * ratio + squares_y)]
+    return tuple(added)
+
+
+@euclidean_distances.defjvp
+def _euclidean_distances_jvp(primals: Any, tangents: Any) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+    """From the points again: a difference that value and gradient had in common would be stored."""
+    distances = euclidean_distances(*primals)
+    units = [
+        safe_divide(difference, distance[..., None])
+        for difference, distance in zip(_differences(*map(prevent_cse, primals)), distances, strict=True)
+    ]
+    return distances, tuple(jnp.sum(unit * dot, -1) for unit, dot in zip(units, _differences(*tangents), strict=True))
+
+
+class Triangle(NamedTuple):
+    """R of the QR decomposition of a matrix of two columns x, y: |x|, x . y / |x|, and the length of y across x."""
+
+    length: Array
+    along: Array
+    across: Array
+
+
+def triangle(x: Array, y: Array) -> Triangle:
+    """Of vectors on the last axis. The angle keeps its digits where the vectors nearly agree (arXiv:0806.2159)."""
+    return Triangle(*_reduce(add_rows, (x, y, jnp.zeros_like(x)), (0.0, 0.0, 0.0), -1))
+
+
+def add_rows(one: Any, other: Any) -> Any:
+    """The triangle of the rows of two: a rotation that leaves x no part in the second."""
+    length = hypot(one[0], other[0])
+    is_zero = length == 0
+    divisor = jnp.where(is_zero, 1.0, length)
+    cosine, sine = jnp.where(is_zero, 1.0, one[0] / divisor), other[0] / divisor
+    across = hypot(hypot(one[2], other[2]), cosine * other[1] - sine * one[1])
+    return length, cosine * one[1] + sine * other[1], across
+
+
+def hypot(x: Array, y: Array) -> Array:
+    """sqrt(x^2 + y^2), neither of which overflows or underflows."""
+    x, y = jnp.abs(x), jnp.abs(y)
+    largest, smallest = jnp.maximum(x, y), jnp.minimum(x, y)
+    ratio = smallest / jnp.where(largest == 0, 1.0, largest)
+    return largest * jnp.sqrt(1 + ratio * ratio)
+
+
+def _count(logits: Array) -> Array:
+    """exp(x - x) where that is a number: -inf adds nothing.
+
+    Made of the logits, so that it lies where they lie on an explicit mesh: else a reduction refuses it.
+    """
+    return jnp.isfinite(logits).astype(logits.dtype)
+
+
+def _compare(one: Array, other: Array) -> tuple[Array, Array, Array]:
+    """The larger, exp of the smaller less the larger, and which it is. Of two infinities alike the ratio is 1."""
+    distance = jnp.where(one == other, 0.0, jnp.abs(one - other))
+    return jnp.maximum(one, other), jnp.exp(-distance), one >= other
+
+
+def _reduce(combine: Callable[..., Any], parts: tuple[Array, ...], empty: tuple[float, ...], axis: int) -> Any:
+    dtype = parts[0].dtype
+    return jax.lax.reduce(parts, tuple(jnp.asarray(each, dtype) for each in empty), combine, (axis % parts[0].ndim,))
