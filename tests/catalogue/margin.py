@@ -3,9 +3,11 @@
 import math
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 import jaxloss
+from tests.catalogue.benchmarks import EMBEDDINGS, at, labelled, normal, plain_bce
 from tests.catalogue.common import (
     BINARY_REPORTS,
     CLASS_REPORTS,
@@ -21,7 +23,7 @@ from tests.catalogue.common import (
     option,
 )
 from tests.catalogue.domains import SIGNS, apart, integers, numbers, together
-from tests.catalogue.record import INF, NAN, About, Arrays, Bad, Extreme, Record, Stress, per_example
+from tests.catalogue.record import INF, NAN, About, Arrays, Bad, Benchmark, Extreme, Record, Stress, per_example
 
 
 def draw_signs(rng: np.random.Generator, batch: tuple[int, ...], options: dict[str, Any]) -> Arrays:
@@ -78,6 +80,25 @@ def torch_multilabel_margin(nn, pred, target, *, reduction):
     return values.reshape(pred.shape[:-1]) if reduction == "none" else values
 
 
+def label_lists(rng: np.random.Generator, *size: int) -> Arrays:
+    """Up to eight labels an example, then -1."""
+    lists = rng.permuted(np.broadcast_to(np.arange(size[-1], dtype=np.int32), size), axis=-1)
+    ends = rng.integers(1, min(8, size[-1]), (*size[:-1], 1))
+    return normal(rng, *size), np.where(np.arange(size[-1]) < ends, lists, np.int32(-1))
+
+
+def plain_multi_margin(xp: Any, scores: Any, labels: Any) -> Any:
+    others = jnp.arange(scores.shape[-1]) != labels[:, None]
+    return (jnp.clip(1 - at(scores, labels)[:, None] + scores, 0) * others).mean()
+
+
+def plain_multilabel_margin(xp: Any, scores: Any, labels: Any) -> Any:
+    classes = scores.shape[-1]
+    listed = (labels[:, :, None] == jnp.arange(classes)).any(1)
+    hinges = jnp.clip(1 - scores[:, :, None] + scores[:, None, :], 0)
+    return (hinges * listed[:, :, None] * ~listed[:, None, :]).sum((1, 2)).mean() / classes
+
+
 SIGNED = apart(numbers(infinite=True), SIGNS)
 SIGN_REPORTS = tuple(
     Bad((FLOATS, wrong), {}, f"`target` must hold -1 or 1, got values from {got}.*2 \\* target - 1")
@@ -114,6 +135,11 @@ RECORDS = (
         reports=SIGN_REPORTS,
         stress=Stress(SIGNED, (4, 4)),
         extremes=HINGE_EXTREMES,
+        benchmark=Benchmark(
+            lambda xp, pred, target: xp.clip(1 - target * pred, 0).mean(),
+            optax=lambda losses, *arrays: losses.hinge_loss(*arrays).mean(),
+            kernels=3.0,
+        ),
     ),
     Record(
         jaxloss.squared_hinge_loss,
@@ -125,6 +151,11 @@ RECORDS = (
         reports=SIGN_REPORTS,
         stress=Stress(SIGNED, (4, 4)),
         extremes=tuple(Extreme(e.args, {}, np.square(e.expected)) for e in HINGE_EXTREMES),
+        benchmark=Benchmark(
+            lambda xp, pred, target: (xp.clip(1 - target * pred, 0) ** 2).mean(),
+            optax=lambda losses, *arrays: (losses.hinge_loss(*arrays) ** 2).mean(),
+            kernels=3.0,
+        ),
     ),
     Record(
         jaxloss.soft_margin_loss,
@@ -141,6 +172,7 @@ RECORDS = (
             Extreme(([INF, -INF], [1.0, -1.0]), {}, [0, 0]),
             Extreme(([50.0, -50.0], [1.0, -1.0]), {}, [math.exp(-50)] * 2),
         ),
+        benchmark=Benchmark(lambda xp, pred, target: xp.log1p(xp.exp(-target * pred)).mean(), kernels=3.0),
     ),
     Record(
         jaxloss.hinge_embedding_loss,
@@ -163,6 +195,9 @@ RECORDS = (
         extremes=(
             Extreme(([1e30, 1e30, 1.0, 0.0], [1.0, -1.0, -1.0, 1.0]), {}, [1e30, 0, 0, 0]),
             Extreme(([INF, -INF], [-1.0, 1.0]), {}, [0, -INF]),
+        ),
+        benchmark=Benchmark(
+            lambda xp, pred, target: xp.where(target == 1, pred, xp.clip(1 - pred, 0)).mean(), kernels=3.0
         ),
     ),
     Record(
@@ -192,6 +227,9 @@ RECORDS = (
         extremes=(
             Extreme(([1e30, 1e30, 2.0], [0.0, 0.0, 2.0], [1.0, -1.0, 1.0]), {}, [0, 1e30, 0]),
             Extreme(([INF, -INF], [0.0, 0.0], [1.0, -1.0]), {}, [0, 0]),
+        ),
+        benchmark=Benchmark(
+            lambda xp, input1, input2, target: xp.clip(-target * (input1 - input2), 0).mean(), kernels=3.0
         ),
     ),
     Record(
@@ -238,6 +276,7 @@ RECORDS = (
             Extreme(([[3.0]], [0]), {}, [0]),
             Extreme(([[1.0, 0.0, 3.0]], [0]), {}, [1]),
         ),
+        benchmark=Benchmark(plain_multi_margin, draw=labelled, kernels=3.0),
     ),
     Record(
         jaxloss.multilabel_margin_loss,
@@ -270,6 +309,7 @@ RECORDS = (
             Extreme(([[1e4, 0.0, -1e4]] * 2, [[-1, 0, 0], [2, 1, 0]]), {}, [0, 0]),
             Extreme(([[1.0, 0.0, 0.0]], [[0, -1, -1]]), {}, [0]),
         ),
+        benchmark=Benchmark(plain_multilabel_margin, sizes=EMBEDDINGS[:1], draw=label_lists),
     ),
     Record(
         jaxloss.multilabel_soft_margin_loss,
@@ -304,6 +344,12 @@ RECORDS = (
         extremes=(
             Extreme(([[1e4, -1e4], [1e4, -1e4]], [[1.0, 0.0], [0.0, 1.0]]), {}, [0, 1e4]),
             Extreme(([[INF, -INF]], [[1.0, 0.0]]), {}, [0]),
+        ),
+        benchmark=Benchmark(
+            lambda xp, *arrays: plain_bce(xp, *arrays).mean(-1).mean(),
+            draw=lambda rng, *size: draw_binary_logits(rng, size, {}),
+            optax=lambda losses, *arrays: losses.sigmoid_binary_cross_entropy(*arrays).mean(-1).mean(),
+            kernels=3.0,
         ),
     ),
 )
