@@ -23,6 +23,7 @@ from tests.catalogue.common import (
     cross_entropy_oracle,
     draw_binary_logits,
     draw_class_logits,
+    fractions,
     insert,
     log_softmax,
     option,
@@ -93,6 +94,16 @@ def softmax_focal_oracle(pred, target, axis=-1, alpha=None, gamma=2.0, ignore_in
     log_p = np.take_along_axis(log_p, index[..., None], -1)[..., 0]
     alpha = np.broadcast_to(1.0 if alpha is None else alpha, (pred.shape[axis],))[index]
     return np.where(keep, -alpha * (1 - np.exp(log_p)) ** gamma * log_p, 0), keep.astype(float)
+
+
+def cross_entropy_from_torch(*, input, target, ignore_index=-100, **given):
+    """PyTorch's function takes class probabilities too."""
+    given["axis"] = min(1, input.ndim - 1)
+    if jnp.issubdtype(target.dtype, jnp.integer):
+        return jaxloss.cross_entropy(input, target, ignore_index=ignore_index, **given)
+    if ignore_index != -100:
+        given["ignore_index"] = ignore_index  # which is refused: probabilities have no index
+    return jaxloss.soft_target_cross_entropy(input, target, **given)
 
 
 def torch_nll(nn, pred, target, *, axis=-1, **options):
@@ -176,6 +187,8 @@ RECORDS = (
         traced=("label_smoothing", "weight"),
         garbage=((NAN, INF, -INF, 1e30), (-1, 99, -(2**31))),
         torch=torch_classes,
+        from_torch=cross_entropy_from_torch,
+        torch_target=fractions,
         refuses=(
             Bad((LOGITS, LABELS.astype(np.float32)), {}, "`target` must hold integer .* target.astype\\(jnp.int32\\)"),
             Bad((LOGITS, LOGITS), {}, "`target` must hold integer .* got float32 .* soft_target_cross_entropy"),
@@ -339,6 +352,7 @@ RECORDS = (
         traced=("weight", "pos_weight"),
         differentiable=(0, 1),
         torch=lambda nn, *tensors, **options: nn.binary_cross_entropy_with_logits(*tensors, **options),
+        torch_target=fractions,
         refuses=(
             option("pos_weight", -1.0),
             option("weight", -1.0),
@@ -375,6 +389,7 @@ RECORDS = (
         traced=("weight",),
         differentiable=(0, 1),
         torch=lambda nn, *tensors, **options: nn.binary_cross_entropy(*tensors, **options),
+        torch_target=fractions,
         refuses=(
             option("weight", -1.0),
             Bad((FLOATS, FLOATS), {"weight": np.ones(3, np.float32)}, "`weight` must broadcast to \\(3, 4\\)"),

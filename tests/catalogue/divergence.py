@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 import jaxloss
-from tests.catalogue.common import LOGITS, PROBABILITIES
+from tests.catalogue.common import LOGITS, PROBABILITIES, fractions
 from tests.catalogue.domains import apart, numbers
 from tests.catalogue.record import INF, About, Arrays, Bad, Benchmark, Extreme, Record, Stress, per_example
 
@@ -41,6 +41,7 @@ RECORDS = (
         variants=({}, {"log_target": True}),
         differentiable=(0, 1),
         torch=lambda nn, *tensors, **options: nn.kl_div(*tensors, **options),
+        torch_target=fractions,
         default_reduction="batchmean",
         reports=(
             Bad((PROBABILITIES, PROBABILITIES), {}, "`pred` must hold log-probabilities.*log_softmax", plausible=True),

@@ -12,6 +12,7 @@ from tests.catalogue.common import (
     LOGITS,
     cross_entropy_oracle,
     draw_class_logits,
+    fractions,
     log_softmax,
     option,
     torch_classes,
@@ -50,6 +51,11 @@ def torch_linear(
     if reduction == "sum":
         return values.sum()
     return values.sum() / (keep * options["weight"][target] if "weight" in options else keep).sum()
+
+
+def linear_from_torch(*, input, target, linear_weight, linear_bias=None, ignore_index=None, **given):
+    index = -100 if ignore_index is None else ignore_index
+    return jaxloss.linear_cross_entropy(input, linear_weight.T, target, bias=linear_bias, ignore_index=index, **given)
 
 
 def heads(rng: np.random.Generator, tokens: int, features: int, classes: int) -> Arrays:
@@ -105,6 +111,8 @@ RECORDS = (
         shared=(1,),
         garbage=((NAN, INF, -INF, 1e30), (), (-1, 99, -(2**31))),
         torch=torch_linear,
+        from_torch=linear_from_torch,
+        torch_target=fractions,
         refuses=(
             Bad((LOGITS, LOGITS, LABELS), {}, "`kernel` must be floating, of shape .*transposed"),
             Bad((LOGITS, LOGITS.T, LOGITS), {}, "`target` must hold integer"),

@@ -20,7 +20,9 @@ from tests.catalogue.common import (
     bce_oracle,
     draw_binary_logits,
     draw_class_logits,
+    fractions,
     option,
+    signs,
 )
 from tests.catalogue.domains import SIGNS, apart, integers, numbers, together
 from tests.catalogue.record import INF, NAN, About, Arrays, Bad, Benchmark, Extreme, Record, Stress, per_example
@@ -164,6 +166,7 @@ RECORDS = (
         about=About("Two classes, by a margin", "logits", "floats, -1 or 1, of the same shape", torch="SoftMarginLoss"),
         elementwise=True,
         torch=lambda nn, *tensors, **options: nn.soft_margin_loss(*tensors, **options),
+        torch_target=signs,
         refuses=SIGN_REFUSES,
         reports=SIGN_REPORTS,
         stress=Stress(SIGNED, (4, 4), unit="inputs"),
@@ -189,6 +192,7 @@ RECORDS = (
         variants=({}, {"margin": 2.5}, {"margin": -0.5}),
         traced=("margin",),
         torch=lambda nn, *tensors, **options: nn.hinge_embedding_loss(*tensors, **options),
+        torch_target=signs,
         refuses=(*SIGN_REFUSES, option("margin", NAN)),
         reports=SIGN_REPORTS,
         stress=Stress(SIGNED, (4, 4), ({}, {"margin": 2.5}, {"margin": -0.5})),
@@ -218,6 +222,7 @@ RECORDS = (
         differentiable=(0, 1),
         garbage=((NAN, INF, -INF, 1e30),) * 3,
         torch=lambda nn, *tensors, **options: nn.margin_ranking_loss(*tensors, **options),
+        torch_target=signs,
         refuses=(
             option("margin", NAN, (FLOATS,) * 3),
             *(Bad((FLOATS, *bad.args), {}, bad.message) for bad in SIGN_REFUSES),
@@ -326,6 +331,7 @@ RECORDS = (
         traced=("weight",),
         differentiable=(0, 1),
         torch=lambda nn, *tensors, **options: nn.multilabel_soft_margin_loss(*tensors, **options),
+        torch_target=fractions,
         refuses=(
             Bad((LOGITS, LABELS), {}, "`target` must be floating, of shape .* for class indices, multi_margin_loss"),
             Bad((LOGITS, LOGITS), {"weight": np.ones(3, np.float32)}, "`weight` must have one number a class"),

@@ -45,6 +45,13 @@ def triplet_with_distance_oracle(anchor, positive, negative, distance_function=N
     return np.maximum(distance(anchor, positive) - far + margin, 0)
 
 
+def triplet_from_torch(*, distance_function=None, **given):
+    """PyTorch's samples have no distance but PairwiseDistance."""
+    if distance_function is not None:
+        given["distance_function"] = lambda x, y: jnp.linalg.norm(x - y + 1e-6, axis=-1)
+    return jaxloss.triplet_margin_with_distance_loss(**given)
+
+
 def draw_pairs(rng: np.random.Generator, batch: tuple[int, ...], options: dict[str, Any]) -> Arrays:
     return *rng.normal(size=(2, *batch, 4)), 2.0 * rng.integers(0, 2, size=batch) - 1
 
@@ -160,6 +167,7 @@ RECORDS = (
         differentiable=(0, 1, 2),
         garbage=((NAN, INF, -INF, 1e30),) * 3,
         torch=lambda nn, *tensors, **options: nn.triplet_margin_with_distance_loss(*tensors, **options),
+        from_torch=triplet_from_torch,
         refuses=(
             option("margin", 0.0, (FLOATS,) * 3),
             Bad((np.float32(1),) * 3, {}, "`anchor` must have the features on its last axis"),

@@ -138,6 +138,11 @@ class Record:
     garbage: tuple[tuple[float, ...], ...] = ((NAN, INF, -INF, 1e30), (NAN, INF, -INF, 1e30))
     # (torch.nn.functional, *tensors, reduction, **options), None where PyTorch lacks it.
     torch: Callable[..., Any] | None = None
+    # (**arguments by PyTorch's names) -> loss, where more differs than that PyTorch calls the first array `input`, has
+    # the class axis elsewhere, and ignores -100.
+    from_torch: Callable[..., Any] | None = None
+    # Moves targets into their domain: PyTorch draws some of its samples from outside of it.
+    torch_target: Callable[[np.ndarray], np.ndarray] | None = None
     default_reduction: str = "mean"
     # Whether "mean" does more than to average the unreduced losses by their weights.
     own_mean: Callable[[dict[str, Any]], bool] = lambda options: False

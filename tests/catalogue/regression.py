@@ -291,6 +291,7 @@ RECORDS = (
         traced=("eps",),
         differentiable=(0, 1),
         torch=lambda nn, *tensors, **options: nn.poisson_nll_loss(*tensors, **options),
+        torch_target=np.abs,
         refuses=(option("eps", -1.0),),
         reports=(
             Bad((FLOATS, -FLOATS), {}, "`target` must hold values at least 0"),

@@ -42,6 +42,11 @@ def torch_ctc(nn, pred, target, **options):
     return values.reshape(pred.shape[:-2]) if options["reduction"] == "none" else values
 
 
+def ctc_from_torch(*, log_probs, targets, input_lengths, target_lengths, **given):
+    lengths = {"input_lengths": jnp.asarray(input_lengths), "target_lengths": jnp.asarray(target_lengths)}
+    return jaxloss.ctc_loss(jnp.moveaxis(log_probs, 0, -2), targets, **lengths, **given)
+
+
 def sequences(rng: np.random.Generator, batch: int, time: int, classes: int, labels: int) -> Arrays:
     """No label follows itself, so that as many frames as labels are enough."""
     steps = rng.integers(1, classes - 1, (batch, labels))
@@ -92,6 +97,7 @@ RECORDS = (
         variants=({}, {"blank": 2, "zero_infinity": True}),
         garbage=((NAN, INF, -INF, 1e30), (-1, 99, 0, 2)),
         torch=torch_ctc,
+        from_torch=ctc_from_torch,
         own_mean=lambda options: True,
         refuses=(
             Bad((FLOATS[0], LABELS), {}, "`pred` must be \\(..., time, classes\\)"),
