@@ -351,7 +351,6 @@ RECORDS = (
         variants=({}, {"pos_weight": 3.0}, {"weight": 0.5, "pos_weight": [[0.5], [2.0], [3.0]]}),
         traced=("weight", "pos_weight"),
         differentiable=(0, 1),
-        torch=lambda nn, *tensors, **options: nn.binary_cross_entropy_with_logits(*tensors, **options),
         torch_target=fractions,
         refuses=(
             option("pos_weight", -1.0),
@@ -388,7 +387,6 @@ RECORDS = (
         variants=({}, {"weight": 0.5}, {"weight": [[0.5], [2.0], [3.0]]}),
         traced=("weight",),
         differentiable=(0, 1),
-        torch=lambda nn, *tensors, **options: nn.binary_cross_entropy(*tensors, **options),
         torch_target=fractions,
         refuses=(
             option("weight", -1.0),

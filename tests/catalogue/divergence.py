@@ -40,7 +40,6 @@ RECORDS = (
         elementwise=True,
         variants=({}, {"log_target": True}),
         differentiable=(0, 1),
-        torch=lambda nn, *tensors, **options: nn.kl_div(*tensors, **options),
         torch_target=fractions,
         default_reduction="batchmean",
         reports=(

@@ -165,7 +165,6 @@ RECORDS = (
         per_example(lambda pred, target: np.log1p(np.exp(-target * pred))),
         about=About("Two classes, by a margin", "logits", "floats, -1 or 1, of the same shape", torch="SoftMarginLoss"),
         elementwise=True,
-        torch=lambda nn, *tensors, **options: nn.soft_margin_loss(*tensors, **options),
         torch_target=signs,
         refuses=SIGN_REFUSES,
         reports=SIGN_REPORTS,
@@ -191,7 +190,6 @@ RECORDS = (
         elementwise=True,
         variants=({}, {"margin": 2.5}, {"margin": -0.5}),
         traced=("margin",),
-        torch=lambda nn, *tensors, **options: nn.hinge_embedding_loss(*tensors, **options),
         torch_target=signs,
         refuses=(*SIGN_REFUSES, option("margin", NAN)),
         reports=SIGN_REPORTS,
@@ -221,7 +219,6 @@ RECORDS = (
         traced=("margin",),
         differentiable=(0, 1),
         garbage=((NAN, INF, -INF, 1e30),) * 3,
-        torch=lambda nn, *tensors, **options: nn.margin_ranking_loss(*tensors, **options),
         torch_target=signs,
         refuses=(
             option("margin", NAN, (FLOATS,) * 3),
@@ -330,7 +327,6 @@ RECORDS = (
         variants=({}, {"weight": [0.5, 2.0, 0.0, 1.5, 1.0]}),
         traced=("weight",),
         differentiable=(0, 1),
-        torch=lambda nn, *tensors, **options: nn.multilabel_soft_margin_loss(*tensors, **options),
         torch_target=fractions,
         refuses=(
             Bad((LOGITS, LABELS), {}, "`target` must be floating, of shape .* for class indices, multi_margin_loss"),

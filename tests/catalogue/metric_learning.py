@@ -119,7 +119,6 @@ RECORDS = (
         traced=("margin", "p", "eps"),
         differentiable=(0, 1, 2),
         garbage=((NAN, INF, -INF, 1e30),) * 3,
-        torch=lambda nn, *tensors, **options: nn.triplet_margin_loss(*tensors, **options),
         refuses=(
             option("margin", 0.0, (FLOATS,) * 3),
             option("p", 0.0, (FLOATS,) * 3),
@@ -166,7 +165,6 @@ RECORDS = (
         traced=("margin",),
         differentiable=(0, 1, 2),
         garbage=((NAN, INF, -INF, 1e30),) * 3,
-        torch=lambda nn, *tensors, **options: nn.triplet_margin_with_distance_loss(*tensors, **options),
         from_torch=triplet_from_torch,
         refuses=(
             option("margin", 0.0, (FLOATS,) * 3),

@@ -136,7 +136,7 @@ class Record:
     in_a_shard: dict[str, Any] | None = None
     # What garbage may stand under a mask, an array each.
     garbage: tuple[tuple[float, ...], ...] = ((NAN, INF, -INF, 1e30), (NAN, INF, -INF, 1e30))
-    # (torch.nn.functional, *tensors, reduction, **options), None where PyTorch lacks it.
+    # (torch.nn.functional, *tensors, reduction, **options), where it is not PyTorch's function of the same name.
     torch: Callable[..., Any] | None = None
     # (**arguments by PyTorch's names) -> loss, where more differs than that PyTorch calls the first array `input`, has
     # the class axis elsewhere, and ignores -100.
