@@ -10,12 +10,11 @@ from pathlib import Path
 
 try:
     import jax
-    import numpy as np
     from tqdm import tqdm
 
     from benchmarks import report
     from benchmarks.measure import Result, eager_calls, label, measure, tracing
-    from benchmarks.rows import TABLE, Size, without_a_row
+    from benchmarks.rows import TABLE, Size
 except ImportError as error:
     sys.exit(f"benchmarks: {error.name} cannot be imported; run pip install 'jaxloss[bench]'")
 
@@ -48,8 +47,6 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_arguments()
-    if missing := without_a_row():
-        sys.exit(f"benchmarks: no row in benchmarks/rows.py for {', '.join(sorted(missing))}")
     # PyTorch must find memory on the GPU too.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     try:
@@ -63,7 +60,7 @@ def main() -> None:
     jobs = [
         (row, tiny(size) if args.quick else (size[0] * args.scale, *size[1:]), dtype)
         for row in TABLE
-        for size in row.sizes[: 1 if args.quick else None]
+        for size in row.benchmark.sizes[: 1 if args.quick else None]
         if chosen(label(row.name, size))
         for dtype in DTYPES
     ]
@@ -84,7 +81,7 @@ def main() -> None:
     with jax.default_device(device), tqdm(jobs, file=sys.stderr, disable=None) as progress:
         for row, size, dtype in progress:
             progress.set_description(f"{label(row.name, size)} {dtype}")
-            drawn = row.draw(np.random.default_rng(0), *size)
+            drawn = row.draw(size)
             compiles = not args.quick or not results
             result = measure(row, size, dtype, drawn, device, args.rounds, args.seconds, compiles)
             results.append(result)
@@ -95,7 +92,7 @@ def main() -> None:
         if chosen("eager"):
             eager = eager_calls(args.rounds, device.platform)
         if chosen("tracing"):
-            traced = {row.name: tracing(row, tiny(row.sizes[0])) for row in TABLE}
+            traced = {row.name: tracing(row, tiny(row.benchmark.sizes[0])) for row in TABLE}
 
     found = report.bars(results, eager, traced)
     print("\nSkipped", *(report.skips(results) or ["nothing"]), sep="\n- ")

@@ -22,7 +22,7 @@ from jax.experimental import topologies  # noqa: E402
 from jax.sharding import SingleDeviceSharding  # noqa: E402
 from jaxlib import _jax  # noqa: E402  # pyright: ignore[reportAttributeAccessIssue] the analysis has no public name
 
-from benchmarks.hlo import Module  # noqa: E402
+from benchmarks.hlo import Module
 
 PLATFORMS = ("tpu", "gpu")
 V5E = "v5e:2x2"

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxloss
-from benchmarks.rows import Arrays, Row, Size
+from benchmarks.rows import Row, Size
+from tests.catalogue.record import Arrays
 
 Device = Any  # pyright takes jax.Device for a variable
 
@@ -203,15 +204,15 @@ def contenders(
     builds = {
         OURS: lambda: differentiated(row.ours),
         KERNEL: lambda: in_jax(kernel(row.gradients), arrays),
-        PLAIN: peer(row.plain, "jax.numpy"),
+        PLAIN: peer(row.benchmark.plain, "jax.numpy"),
         EAGER: lambda: in_torch(row, arrays, device, compiled=False),
     }
     if compiles:
         builds[COMPILED] = lambda: in_torch(row, arrays, device, compiled=True)
-    if row.optax:
-        builds[OPTAX] = peer(row.optax, "optax.losses")
-    if row.tokamax:
-        builds[TOKAMAX] = peer(row.tokamax, "tokamax")
+    if row.benchmark.optax:
+        builds[OPTAX] = peer(row.benchmark.optax, "optax.losses")
+    if row.benchmark.tokamax:
+        builds[TOKAMAX] = peer(row.benchmark.tokamax, "tokamax")
     return builds
 
 
@@ -305,7 +306,7 @@ def eager_calls(rounds: int, platform: str) -> dict[str, Timing]:
 
 def tracing(row: Row, size: Size) -> float:
     """Seconds that the loss adds to the tracing of a jitted function."""
-    arrays = [jax.ShapeDtypeStruct(array.shape, array.dtype) for array in row.draw(np.random.default_rng(0), *size)]
+    arrays = [jax.ShapeDtypeStruct(array.shape, array.dtype) for array in row.draw(size)]
     taken = []
     for _ in range(6):
         # A new function each time: JAX remembers what it has traced.

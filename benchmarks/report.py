@@ -13,15 +13,10 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from benchmarks.measure import COMPILED, EAGER, KERNEL, OPTAX, OURS, PEERS, PLAIN, TOKAMAX, Device, Result, Timing
+from benchmarks.rows import TABLE
 
-# How many times the kernel that only reads and writes.
-KERNELS = {
-    **dict.fromkeys(("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"), 1.3),
-    **dict.fromkeys(("binary_cross_entropy_with_logits", "binary_cross_entropy", "kl_div", "dice_loss"), 3.0),
-    **dict.fromkeys(("hinge_loss", "squared_hinge_loss", "soft_margin_loss", "hinge_embedding_loss"), 3.0),
-    **dict.fromkeys(("margin_ranking_loss", "multi_margin_loss", "multilabel_soft_margin_loss"), 3.0),
-    **dict.fromkeys(("focal_loss", "sigmoid_focal_loss", "softmax_focal_loss"), 4.0),
-}
+# How many times the kernel that only reads and writes, of the losses whose record says so.
+KERNELS = {row.name: row.benchmark.kernels for row in TABLE if row.benchmark.kernels}
 # What the linear head may hold of the plain version's temporaries, by its number of classes.
 HEADS = {32_768: 0.10, 131_072: 0.02}
 NOISE = (

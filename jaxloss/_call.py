@@ -1,4 +1,4 @@
-"""One call of a loss: what comes in is checked, masked and cast in one visit, and what goes out is reduced."""
+"""One call of a loss: its inputs are checked, masked and cast in one visit, and its values are reduced."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ SIGNS = "Targets are floats, -1 or 1: target.astype(jnp.float32); from 0 and 1: 
 
 
 class Labelled(NamedTuple):
-    """Scores of classes, and the class that is true."""
+    """Scores of classes, and the true class."""
 
     pred: Array
     target: Array
@@ -29,9 +29,8 @@ class Labelled(NamedTuple):
 class Call(Contract):
     """What every loss begins and ends with.
 
-    The first method that sees the arrays of the loss knows the shape of the unreduced loss: it checks `where` and
-    `sample_weight` against that, and gives back arrays that hold harmless numbers where these hide a loss. `reduce` is
-    the exit.
+    The first method that sees the arrays knows the shape of the unreduced loss. It checks `where` and `sample_weight`
+    against that shape, and returns arrays with harmless numbers wherever these hide a loss. `reduce` is the exit.
     """
 
     def __init__(
@@ -47,14 +46,14 @@ class Call(Contract):
         self._reduce = resolve(function, reduction, names)
         self.is_mean, self.is_sum = is_mean(reduction), is_sum(reduction)
         self.over_mesh = over_mesh(reduction)
-        # Where a loss counts, and how much; None where all do, and alike.
+        # Which losses count, and how much; None if all do, or all count the same.
         self.keep: Array | None = None
         self.weights: Array | None = None
 
     # What comes in.
 
     def hide(self, shape: tuple[int, ...], dtype: Any, where: Any = None) -> None:
-        """States the shape of the unreduced loss. A loss whose sample weight is 0 is hidden, as by the mask."""
+        """States the shape of the unreduced loss. A sample weight of 0 hides a loss, as the mask does."""
         self.dtype = dtype
         self.keep = self.mask(shape, where=self._where) if where is None else where
         if self._sample_weight is not None:
@@ -71,33 +70,33 @@ class Call(Contract):
         self.keep = named if self.keep is None else self.keep & named
 
     def visible(self, fill: Any, *arrays: Array) -> tuple[Array, ...]:
-        """Arrays of the unreduced loss's shape, or with an axis more at the end, with `fill` where a loss is hidden."""
+        """Arrays of the unreduced loss's shape, or with more axes at the end, with `fill` where a loss is hidden."""
         if self.keep is None:
             return arrays
         more = arrays[0].ndim - self.keep.ndim
         return fill_masked(jnp.expand_dims(self.keep, tuple(range(-more, 0))) if more else self.keep, fill, *arrays)
 
     def elementwise(self, hint: str = "", /, *, fill: float = 0.0, **arrays: Any) -> tuple[Array, ...]:
-        """Floats of one shape, that of the loss, in float32 or better."""
+        """Floats of the shape of the loss, in float32 or better."""
         checked = self.floats(hint, **arrays)
         self.hide(checked[0].shape, checked[0].dtype)
         return self.visible(fill, *checked)
 
     def elementwise_as_given(self, hint: str = "", /, *, fill: float = 0.0, **arrays: Any) -> tuple[Array, ...]:
-        """The same, in their own dtypes: for a formula that casts them where it reads them, which XLA fuses."""
+        """The same, each in its own dtype: for a formula that casts as it reads, which XLA fuses."""
         checked = self.floats_as_given(hint, **arrays)
         self.hide(checked[0].shape, single_precision(checked[0]).dtype)
         return self.visible(fill, *checked)
 
     def binary_logits(self, *, pred: Any, target: Any) -> tuple[Array, Array]:
-        """Logits and the probabilities of the positive class, one loss an element."""
+        """Logits and the probabilities of the positive class, one loss per element."""
         pred, target = self.elementwise(BINARY, pred=pred, target=target)
         target = self.probabilities(target=target)
         self.check_not_sigmoid(pred, self.keep)
         return pred, target
 
     def signed(self, *, target: Any, **scores: Any) -> tuple[Array, ...]:
-        """Scores of one shape and targets of -1 and 1, one loss an element; the target comes last."""
+        """Scores of one shape and targets of -1 and 1, one loss per element; the target comes last."""
         first = next(iter(scores))
         checked = self.floats(**scores)
         _, target = self.floats(SIGNS, **{first: checked[0], "target": target})
@@ -106,7 +105,7 @@ class Call(Contract):
         return *checked, self.signs("From 0 and 1: 2 * target - 1.", target=target)
 
     def vectors(self, size: int | None, meaning: str, *, fill: Any = 0.0, **arrays: Any) -> tuple[Array, ...]:
-        """Floats of one shape with a vector on the last axis, one loss a vector."""
+        """Floats of one shape with a vector on the last axis, one loss per vector."""
         return tuple(map(single_precision, self.vectors_as_given(size, meaning, fill=fill, **arrays)))
 
     def vectors_as_given(self, size: int | None, meaning: str, *, fill: Any = 0.0, **arrays: Any) -> tuple[Array, ...]:
@@ -116,7 +115,7 @@ class Call(Contract):
         return self.visible(fill, *checked)
 
     def labelled(self, hint: str, axis: int, ignore_index: Any = None, *, pred: Any, target: Any) -> Labelled:
-        """Logits with a class axis and class indices; a hidden row becomes class 0 of equal classes."""
+        """Logits with a class axis and class indices; a hidden row becomes class 0, with equal scores."""
         pred, target, axis = self.labelled_as_given(hint, axis, ignore_index, pred=pred, target=target)
         pred = single_precision(pred)
         self.check_not_softmax(pred, axis, self.keep)
@@ -142,14 +141,14 @@ class Call(Contract):
     # What goes out.
 
     def reduce(self, values: Array, weights: Array | None = None) -> Array:
-        """By the reduction, whose mean divides by the sum of `weights`, those of the classes, and of sample weights."""
+        """Reduces the losses; the mean divides by the sum of the class `weights` times the sample weights."""
         if weights is not None:
-            # A reduction hides a loss whose weight is 0. One that is NaN is not hidden: its weight becomes NaN.
+            # A reduction hides a loss whose weight is 0. To keep a NaN loss visible, its weight becomes NaN.
             weights = weights * nan_unless(~jnp.isnan(values))
         return self._reduced(values, weights)
 
     def reduce_labels(self, losses: Array, target: Array, weight: Array | None, holds_weights: bool = False) -> Array:
-        """Losses of labels with the class weights of these, which may be in the losses already."""
+        """Reduces the losses of labels, with the weights of their classes, which the losses may already include."""
         if weight is None:
             return self.reduce(losses)
         weights = take_per_class(weight, target)
@@ -165,7 +164,7 @@ class Call(Contract):
 
     @property
     def counts(self) -> Array | None:
-        """Whether each loss counts, or how much; None where all do."""
+        """Whether each loss counts, or how much; None if all do."""
         return self.keep if self.weights is None else fill_masked(self.keep, 0.0, self.weights)[0]
 
     def _reduced(self, values: Array, weights: Array | None) -> Array:

@@ -23,16 +23,17 @@ R = TypeVar("R")
 
 
 def compiled_when_eager(loss: Callable[P, R]) -> Callable[P, R]:
-    """A call on concrete arrays, under `jax.grad` too, is compiled as a whole; in `jit` and `vmap` it is left as it is.
+    """Compiles each call on concrete arrays as a whole, under `jax.grad` too; in `jit` and `vmap` it changes nothing.
 
-    Arguments of the program are arrays, what JAX makes arrays of, and Python numbers for options that may be traced,
-    which are those whose annotation admits a `float`: a number that is new at each call compiles nothing. Of these 0,
-    1, 2 and what is not finite are part of the program, as they may stand for another formula (the norm of degree 2, no
-    smoothing). So is what the other options say, and a reduction by name, as a function of `jaxloss.reductions` or as a
-    partial of one. What the contract demands of a number comes back with the result and is checked at each call.
+    The program takes as arguments arrays, whatever JAX makes arrays of, and the Python numbers of options that may be
+    traced, which are those whose annotation admits a `float`: a number that is new at each call compiles nothing. The
+    numbers 0, 1, 2 and those that are not finite belong to the program instead, because they may select another formula
+    (the norm of degree 2, no smoothing). So do the values of the other options, and a reduction that is given by name,
+    as a function of `jaxloss.reductions` or as a partial of one. What the contract demands of a number is returned with
+    the result and checked at each call.
 
-    What may be new at each call and cannot be an argument, such as a lambda, would be compiled at each call: these
-    calls run operation by operation.
+    Anything else that may be new at each call, such as a lambda, would be compiled at each call: such calls run
+    operation by operation.
     """
     parameters = inspect.signature(loss).parameters
     positional = [name for name, one in parameters.items() if one.kind is one.POSITIONAL_OR_KEYWORD]
@@ -42,7 +43,7 @@ def compiled_when_eager(loss: Callable[P, R]) -> Callable[P, R]:
 
     @functools.lru_cache(maxsize=128, typed=True)
     def program(asserting: bool, **static: Any) -> Callable[..., tuple[R, Demands]]:
-        # What was compiled while chex did not assert must not answer when it does.
+        # A program that was compiled while chex did not assert must not be used when it does.
         def compiled(arrays: dict[str, Any], numbers: dict[str, Any]) -> tuple[R, Demands]:
             demands = Demands()
             known = {name: Number(value, demands, name) for name, value in numbers.items()}
@@ -67,7 +68,7 @@ def compiled_when_eager(loss: Callable[P, R]) -> Callable[P, R]:
             else:
                 return loss(*args, **options)
         if len(given) < len(args) + len(options):
-            return loss(*args, **options)  # Python refuses it: an argument is given twice, or is one too many.
+            return loss(*args, **options)  # Python refuses it: an argument is given twice, or there is one too many.
         result, demands = program(asserting(), **static)(arrays, numbers)
         demands.check(given)
         return result
@@ -93,7 +94,7 @@ def _union(annotation: Any) -> set[Any]:
 
 
 def _plain(value: Any, is_a_number: bool, may_be_a_list: bool) -> Any:
-    """Arrays of other libraries as JAX's, numbers of NumPy's as Python's if they are, what equals another hashable."""
+    """Other libraries' arrays as JAX's, NumPy's numbers as Python's, and lists and partials as hashables."""
     if isinstance(value, Array):
         return value
     if isinstance(value, np.ndarray) and value.ndim == 0:
@@ -109,9 +110,9 @@ def _plain(value: Any, is_a_number: bool, may_be_a_list: bool) -> Any:
 
 
 def _is_array(value: Any) -> bool:
-    """Whether it is one that has a value."""
+    """Whether it is an array whose value is known."""
     if isinstance(value, Tracer):
-        # Under `grad` and `jvp` alone there is a value. Should JAX drop the method, calls under these are not compiled.
+        # A tracer has a value only under `grad` and `jvp`. If JAX drops the method, calls under these are not compiled.
         return getattr(value, "to_concrete_value", lambda: None)() is not None
     if isinstance(value, np.ndarray | np.generic):
         return value.dtype.kind in "biuf" or jnp.issubdtype(value.dtype, np.floating)  # bfloat16 is of kind V
@@ -119,7 +120,7 @@ def _is_array(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    """Whether it is a number of which JAX makes an array; an integer may be too large."""
+    """Whether it is a number that JAX can make an array of; an integer may be too large."""
     return isinstance(value, float | np.floating) or (type(value) is int and -(2**31) <= value < 2**31)
 
 
@@ -128,7 +129,7 @@ def _is_special(value: int | float) -> bool:
 
 
 def _is_static(value: Any) -> bool:
-    """Whether it can be part of a program, and looked up."""
+    """Whether it can be part of a program and be looked up."""
     if isinstance(value, tuple):
         return all(map(_is_static, value))
     if isinstance(value, _Partial):

@@ -7,7 +7,7 @@ import jax
 
 @runtime_checkable
 class SupportsJaxArray(Protocol):
-    """What turns itself into an array of JAX's, such as `flax.nnx.Param`."""
+    """Anything that turns itself into a JAX array, such as `flax.nnx.Param`."""
 
     def __jax_array__(self) -> Any:
         """The array."""

@@ -54,15 +54,15 @@ def cross_entropy(
         p    = softmax(pred)
         loss = -(1 - e) w_y log p_y - e / classes sum_c w_c log p_c
 
-    The mean divides by the sum of the weights `w_y` that were used; where that is 0 it is 0, whatever the smoothing. A
-    callable reduction gets the losses without weights, and the weights; with class weights and smoothing, where a loss
-    is no product of the two, it gets what "none" returns, and the mask. Not for a model that ends in a softmax: `pred`
-    are logits. Log-probabilities are logits too.
+    The mean divides by the sum of the weights `w_y` that were used; if that is 0, so is the mean, whatever the
+    smoothing. A callable reduction gets the losses without weights, and the weights; with class weights and smoothing,
+    when a loss is not a product of the two, it gets what "none" returns, and the mask. Not for a model that ends in a
+    softmax: `pred` holds logits. Log-probabilities are logits too.
 
     Args:
         pred: logits, floating.
         target: class indices in [0, classes), integer, of the shape of `pred` without `axis`. An index out of range,
-            negative ones too, gives NaN in value and gradient.
+            also a negative one, gives NaN in value and gradient.
         axis: the class axis of `pred`; -1 is JAX's layout, 1 is PyTorch's.
         weight: one number at least 0 for each class; 0 rescales and does not hide (0 times NaN is NaN).
         ignore_index: a class index whose rows are ignored; None for no such index (PyTorch's default is -100).
@@ -78,8 +78,8 @@ def cross_entropy(
     Raises:
         AssertionError: a shape or dtype breaks the contract; float and one-hot targets are refused.
         ValueError: a Python number out of its domain, or an unknown `reduction`.
-        JaxRuntimeError: under `chex.chexify`, an index out of range; `pred` that already are probabilities (the double
-            softmax).
+        JaxRuntimeError: under `chex.chexify`, an index out of range; `pred` that already holds probabilities (the
+            double softmax).
 
     PyTorch: `torch.nn.functional.cross_entropy` with class indices, `torch.nn.CrossEntropyLoss`.
 
@@ -116,12 +116,12 @@ def nll_loss(
         loss = -w_y pred_y
 
     The mean divides by the sum of the weights `w_y` that were used. Not for logits: `cross_entropy` takes those, in one
-    step and with more digits. A log-probability of -inf that is not the true class's contributes 0.
+    step and with more digits. A log-probability of -inf contributes 0 unless it is the true class's.
 
     Args:
         pred: log-probabilities, at most 0, floating: `log_softmax(logits, axis)`.
         target: class indices in [0, classes), integer, of the shape of `pred` without `axis`. An index out of range,
-            negative ones too, gives NaN in value and gradient.
+            also a negative one, gives NaN in value and gradient.
         axis: the class axis of `pred`; -1 is JAX's layout, 1 is PyTorch's.
         weight: one number at least 0 for each class; 0 rescales and does not hide (0 times NaN is NaN).
         ignore_index: a class index whose rows are ignored; None for no such index (PyTorch's default is -100).
@@ -193,7 +193,7 @@ def soft_target_cross_entropy(
     Raises:
         AssertionError: a shape or dtype breaks the contract; integer targets are refused.
         ValueError: a Python number out of its domain, or an unknown `reduction`.
-        JaxRuntimeError: under `chex.chexify`, targets that are not distributions; `pred` that already are
+        JaxRuntimeError: under `chex.chexify`, targets that are not distributions; `pred` that already holds
             probabilities.
 
     PyTorch: `torch.nn.functional.cross_entropy` with class probabilities.
@@ -237,15 +237,15 @@ def binary_cross_entropy(
         loss = -w (y log p + (1 - y) log(1 - p))
 
     For a model that ends in a sigmoid and cannot be changed. Where logits can be had, use
-    `binary_cross_entropy_with_logits`: a float32 sigmoid is exactly 1 from a logit of 17 on, and what it rounds away no
-    loss can bring back. As in PyTorch, a logarithm is never below -100 and the derivative `(p - y) / (p (1 - p))` never
+    `binary_cross_entropy_with_logits`: a float32 sigmoid is exactly 1 from a logit of 17 on, and no loss can bring back
+    what it rounds away. As in PyTorch, a logarithm is never below -100 and the derivative `(p - y) / (p (1 - p))` never
     divides by less than 1e-12, so both stay finite at probabilities of 0 and 1.
 
     Args:
-        pred: probabilities of the positive class in [0, 1], floating. Outside they give NaN in value and gradient;
-            up to four units in the last place beyond 0 or 1, where rounding carries a sum, they count as 0 or 1.
-        target: probabilities of the positive class in [0, 1], floating, of exactly the shape of `pred`. Outside they
-            give NaN, as in every loss of binary targets.
+        pred: probabilities of the positive class in [0, 1], floating. Others give NaN in value and gradient; but up
+            to four units in the last place beyond 0 or 1, where rounding carries a sum, they count as 0 or 1.
+        target: probabilities of the positive class in [0, 1], floating, of exactly the shape of `pred`. Others give
+            NaN, as in every loss with binary targets.
         weight: rescales the loss of each element, at least 0; broadcasts to `pred`. The mean still divides by the
             number of elements, as PyTorch's does.
         sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
@@ -270,7 +270,7 @@ def binary_cross_entropy(
     """
     call = Call("binary_cross_entropy", sample_weight, where, reduction)
     pred, target = call.elementwise(BINARY, fill=0.5, pred=pred, target=target)
-    call.probabilities(_LOGITS, pred=pred)  # The formula makes NaN of others itself, and ends of what is near them.
+    call.probabilities(_LOGITS, pred=pred)  # The formula itself turns others into NaN, or into 0 or 1 if they are near.
     target = call.probabilities(target=target)
     values = _cross_entropy_of_probabilities(pred, target, call.slack("pred", pred))
     if weight is not None:
@@ -293,8 +293,8 @@ def binary_cross_entropy_with_logits(
 
         loss = -w (p y log sigmoid(x) + (1 - y) log(1 - sigmoid(x)))
 
-    Not for a model that ends in a sigmoid: `pred` are logits. Any single number is a valid logit, so a value check can
-    report a forgotten sigmoid only from its traces in many: 32 or more values, none outside [0, 1], some below 0.1 and
+    Not for a model that ends in a sigmoid: `pred` holds logits. Any single number is a valid logit, so a value check
+    can tell a forgotten sigmoid only by its traces in many: 32 or more values, none outside [0, 1], some below 0.1 and
     some above 0.9. A few probabilities, or probabilities all near 0.5, cannot be told from logits.
 
     Args:
@@ -374,7 +374,7 @@ def focal_loss(
         AssertionError: a shape or dtype breaks the contract; integer and boolean targets are refused.
         ValueError: a Python number out of its domain, or an unknown `reduction`.
         JaxRuntimeError: under `chex.chexify`, targets outside [0, 1]; a forgotten sigmoid, as far as it can be seen
-            (`binary_cross_entropy_with_logits`).
+            (see `binary_cross_entropy_with_logits`).
 
     PyTorch: none.
 
@@ -428,7 +428,7 @@ def sigmoid_focal_loss(
         AssertionError: a shape or dtype breaks the contract; integer and boolean targets are refused.
         ValueError: a Python number out of its domain, or an unknown `reduction`.
         JaxRuntimeError: under `chex.chexify`, targets outside [0, 1]; a forgotten sigmoid, as far as it can be seen
-            (`binary_cross_entropy_with_logits`).
+            (see `binary_cross_entropy_with_logits`).
 
     PyTorch: `torchvision.ops.sigmoid_focal_loss`, whose default reduction is "none".
 
@@ -461,7 +461,7 @@ def softmax_focal_loss(
     where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
-    r"""Focal loss over classes: the cross-entropy of the true class y, less where it is easy.
+    r"""Focal loss over classes: the cross-entropy of the true class y, reduced where it is easy.
 
         p    = softmax(pred)
         loss = -alpha_y (1 - p_y)^gamma log p_y
@@ -469,9 +469,9 @@ def softmax_focal_loss(
     Args:
         pred: logits, floating.
         target: class indices in [0, classes), integer, of the shape of `pred` without `axis`. An index out of range,
-            negative ones too, gives NaN in value and gradient.
+            also a negative one, gives NaN in value and gradient.
         axis: the class axis of `pred`; -1 is JAX's layout, 1 is PyTorch's.
-        alpha: a factor at least 0, or one for each class; the mean does not divide by it. None for none. May be traced.
+        alpha: a factor at least 0, or one for each class; the mean does not divide by it. None for 1. May be traced.
         gamma: focusing exponent, at least 0; at 0 this is `cross_entropy`. May be traced.
         ignore_index: a class index whose rows are ignored; None for no such index.
         sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
@@ -485,8 +485,8 @@ def softmax_focal_loss(
     Raises:
         AssertionError: a shape or dtype breaks the contract; float and one-hot targets are refused.
         ValueError: a Python number out of its domain, or an unknown `reduction`.
-        JaxRuntimeError: under `chex.chexify`, an index out of range; `pred` that already are probabilities (the double
-            softmax).
+        JaxRuntimeError: under `chex.chexify`, an index out of range; `pred` that already holds probabilities (the
+            double softmax).
 
     PyTorch: none.
 
@@ -507,7 +507,7 @@ def softmax_focal_loss(
 
 
 def _check_distributions(call: Call, target: Array, axis: int) -> None:
-    """Values in [0, 1] that sum to 1. To make NaN of others would take a pass over them."""
+    """Values in [0, 1] that sum to 1. Turning others into NaN would take a pass over them."""
     call.probabilities(target=target)
     relative, absolute = call.rounding("target", target)
     tolerance = SUM_TOLERANCE + relative + absolute * target.shape[axis]
@@ -517,7 +517,7 @@ def _check_distributions(call: Call, target: Array, axis: int) -> None:
 
 @with_derivatives(lambda p: 1 / _bernoulli_variance(p))
 def _bounded_logit(p: Array) -> Array:
-    """log p - log(1 - p), both at least -100: its derivative is finite at 0 and 1."""
+    """log p - log(1 - p), both at least -100, with a finite derivative at 0 and 1."""
     return jnp.maximum(jnp.log(p), -100.0) - jnp.maximum(jnp.log1p(-p), -100.0)
 
 
@@ -537,12 +537,12 @@ def _cross_entropy_of_probabilities(pred: Array, target: Array, slack: float) ->
 
 
 def _bernoulli_variance(p: Array) -> Array:
-    """p (1 - p), at least PyTorch's 1e-12; NaN where p is no probability."""
+    """p (1 - p), at least PyTorch's 1e-12; NaN where p is not a probability."""
     return jnp.maximum(p * (1 - p), 1e-12) * nan_unless((p >= 0) & (p <= 1))
 
 
 def _exponent(call: Call, gamma: Any) -> Array | float:
-    """gamma, where infinity is a number so large that the power of anything below 1 is 0, as is its derivative."""
+    """gamma, with infinity as a number so large that the power of anything below 1 is 0, and so is its derivative."""
     gamma = call.nonnegative(gamma=gamma)
     return min(gamma, 2.0**60) if isinstance(gamma, float) else jnp.minimum(gamma, 2.0**60)
 
@@ -579,7 +579,7 @@ def _focal(one_minus_p_t: Callable[..., Array], unmodulated_derivative: Callable
         return power_with_log(one_minus_p_t(pred, target), log_one_minus_p_t(pred, target), gamma)
 
     def log_one_minus_p_t(pred: Array, target: Array) -> Array:
-        """Where a target is 0 or 1 it is known however small 1 - p_t is."""
+        """Where a target is 0 or 1 the logarithm is known, however small 1 - p_t is."""
         hard, soft_value = (target == 0) | (target == 1), one_minus_p_t(pred, target)
         log_soft = jnp.log(jnp.where(hard | (soft_value == 0), 1.0, soft_value))
         return jnp.where(hard, -softplus(jnp.where(target == 1, pred, -pred)), log_soft)
@@ -625,7 +625,7 @@ def _derivative_of_bce(pred: Array, target: Array, gamma: Array | float) -> Arra
 
 
 def _derivative_of_sigmoid(pred: Array, target: Array, gamma: Array | float) -> Array:
-    """m = y (1 - p) + (1 - y) p, so m' / m = (1 - 2 y) p (1 - p) / m, of which p or 1 - p cancels for y = 0 or 1."""
+    """m = y (1 - p) + (1 - y) p, so m' / m = (1 - 2 y) p (1 - p) / m, where p or 1 - p cancels for y = 0 or 1."""
     unlikely, small = less_likely_target(pred, target), exp_neg_abs(pred)
     right = unlikely == 0
     ratio = jnp.where(right, 1.0, stable_divide(small, jnp.where(right, 1.0, unlikely + (1 - unlikely) * small)))

@@ -24,7 +24,7 @@ def weighted_sum(
     The pair is what `jax.value_and_grad(..., has_aux=True)` wants.
 
     Args:
-        losses: losses by name, floating and all of one shape (numbers, as a rule).
+        losses: losses by name, floating and all of one shape (usually scalars).
         weights: one number for each name, which may be traced; None for 1 each.
 
     Returns:
@@ -32,7 +32,7 @@ def weighted_sum(
 
     Raises:
         AssertionError: a shape or dtype breaks the contract.
-        TypeError: `losses` or `weights` is no mapping, or a name is no string.
+        TypeError: `losses` or `weights` is not a mapping, or a name is not a string.
         ValueError: no losses, or a name that only one of the two has.
 
     PyTorch: none.

@@ -30,11 +30,11 @@ def box_iou_loss(
     where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
-    r"""One less the intersection over union of each pair of boxes:
+    r"""One minus the intersection over union of each pair of boxes:
 
         loss = 1 - |P & T| / (|P | T| + eps)
 
-    Boxes that do not meet have loss 1 and gradient 0: `generalized_box_iou_loss` still pulls them together.
+    Boxes that do not overlap have loss 1 and gradient 0: `generalized_box_iou_loss` still pulls them together.
 
     Args:
         pred: boxes (x1, y1, x2, y2) with x1 <= x2 and y1 <= y2 on the last axis, floating.
@@ -46,11 +46,11 @@ def box_iou_loss(
         reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
 
     Returns:
-        The mean, the sum, or one loss a box, of the shape of `pred` without its last axis; float32 for half-precision
+        The mean, the sum, or one loss per box, of the shape of `pred` without its last axis; float32 for half-precision
         inputs.
 
     Raises:
-        AssertionError: a shape or dtype breaks the call.
+        AssertionError: a shape or dtype breaks the contract.
         ValueError: a Python number `eps` below 0, or an unknown `reduction`.
         JaxRuntimeError: under `chex.chexify`, boxes with x1 > x2 or y1 > y2.
 
@@ -77,7 +77,7 @@ def generalized_box_iou_loss(
     where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
-    r"""GIoU: the IoU loss and the part of the enclosing box C that neither box fills:
+    r"""GIoU: the IoU loss plus the part of the enclosing box C that neither box fills:
 
         loss = 1 - IoU + (|C| - |P | T|) / (|C| + eps)
 
@@ -91,11 +91,11 @@ def generalized_box_iou_loss(
         reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
 
     Returns:
-        The mean, the sum, or one loss a box, of the shape of `pred` without its last axis; float32 for half-precision
+        The mean, the sum, or one loss per box, of the shape of `pred` without its last axis; float32 for half-precision
         inputs.
 
     Raises:
-        AssertionError: a shape or dtype breaks the call.
+        AssertionError: a shape or dtype breaks the contract.
         ValueError: a Python number `eps` below 0, or an unknown `reduction`.
         JaxRuntimeError: under `chex.chexify`, boxes with x1 > x2 or y1 > y2.
 
@@ -124,7 +124,7 @@ def distance_box_iou_loss(
     where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
-    r"""DIoU: the IoU loss and the squared distance of the centres by the squared diagonal of the enclosing box C:
+    r"""DIoU: the IoU loss plus the squared distance of the centres over the squared diagonal of the enclosing box C:
 
         loss = 1 - IoU + |centre(P) - centre(T)|^2 / (diagonal(C)^2 + eps)
 
@@ -138,11 +138,11 @@ def distance_box_iou_loss(
         reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
 
     Returns:
-        The mean, the sum, or one loss a box, of the shape of `pred` without its last axis; float32 for half-precision
+        The mean, the sum, or one loss per box, of the shape of `pred` without its last axis; float32 for half-precision
         inputs.
 
     Raises:
-        AssertionError: a shape or dtype breaks the call.
+        AssertionError: a shape or dtype breaks the contract.
         ValueError: a Python number `eps` below 0, or an unknown `reduction`.
         JaxRuntimeError: under `chex.chexify`, boxes with x1 > x2 or y1 > y2.
 
@@ -168,7 +168,7 @@ def complete_box_iou_loss(
     where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
-    r"""CIoU: the DIoU loss and how far the aspect ratios differ:
+    r"""CIoU: the DIoU loss plus a measure of how far the aspect ratios differ:
 
         v    = 4 / pi^2 (atan(width_T / height_T) - atan(width_P / height_P))^2
         a    = v / (1 - IoU + v + eps)        constant in the gradient
@@ -184,11 +184,11 @@ def complete_box_iou_loss(
         reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
 
     Returns:
-        The mean, the sum, or one loss a box, of the shape of `pred` without its last axis; float32 for half-precision
+        The mean, the sum, or one loss per box, of the shape of `pred` without its last axis; float32 for half-precision
         inputs.
 
     Raises:
-        AssertionError: a shape or dtype breaks the call.
+        AssertionError: a shape or dtype breaks the contract.
         ValueError: a Python number `eps` below 0, or an unknown `reduction`.
         JaxRuntimeError: under `chex.chexify`, boxes with x1 > x2 or y1 > y2.
 
@@ -205,7 +205,7 @@ def complete_box_iou_loss(
 
 
 class _Boxes(NamedTuple):
-    """Coordinates apart: a slice of two would be stored."""
+    """Coordinates one by one: a slice of two would be stored."""
 
     x1: Array
     y1: Array
@@ -262,7 +262,7 @@ class _Overlap(NamedTuple):
 
 
 def _boxes(call: Call, pred: Any, target: Any, eps: Any) -> tuple[Array, Array, Array]:
-    """Boxes with a hidden one as the unit box."""
+    """Boxes, where a hidden one becomes the unit box."""
     unit = jnp.array([0.0, 0.0, 1.0, 1.0])
     pred, target = call.vectors_as_given(4, "x1, y1, x2, y2", fill=unit, pred=pred, target=target)
     for name, boxes in (("pred", pred), ("target", target)):
@@ -299,7 +299,7 @@ def _area(boxes: _Boxes) -> Array:
 
 
 def _centre_distance(pred: _Boxes, target: _Boxes, overlap: _Overlap, eps: Any) -> Array:
-    """Squared, as a part of the squared diagonal of the enclosing box."""
+    """The squared distance of the centres, as a part of the squared diagonal of the enclosing box."""
     right = (pred.x1 + pred.x2 - target.x1 - target.x2) / 2
     down = (pred.y1 + pred.y2 - target.y1 - target.y2) / 2
     diagonal = jnp.square(overlap.hull_width) + jnp.square(overlap.hull_height)
@@ -309,7 +309,7 @@ def _centre_distance(pred: _Boxes, target: _Boxes, overlap: _Overlap, eps: Any) 
 def _aspect_angle(boxes: _Boxes) -> Array:
     """atan(width / height), defined for empty boxes too."""
     width, height = boxes.x2 - boxes.x1, boxes.y2 - boxes.y1
-    # The derivative squares both: without a scale those of small boxes would be 0.
+    # The derivative squares both: without a scale the squares of small boxes would be 0.
     scale = jax.lax.stop_gradient(jnp.maximum(jnp.abs(width), jnp.abs(height)))
     sign = jnp.where(height < 0, -1.0, 1.0)
     point = scale == 0

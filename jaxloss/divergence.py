@@ -42,7 +42,7 @@ def kl_div(
         sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
             divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
         where: booleans that broadcast to the unreduced loss; positions where it is False are ignored. With
-            "batchmean" an example of which nothing is kept does not count.
+            "batchmean" an example with nothing kept does not count.
         reduction: "batchmean", "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
 
     Returns:
@@ -77,11 +77,11 @@ def kl_div(
 
 
 def _check_distributions(call: Call, is_log: bool, **arrays: Array) -> None:
-    """Which axes form a distribution is unknown: the total must be the number of distributions for some choice."""
+    """It is unknown which axes form a distribution: for some choice the total must be the number of distributions."""
     ((name, array),) = arrays.items()
     relative, absolute = call.rounding(name, array)
     probabilities = jnp.exp(array) if is_log else array
-    # A logarithm that is off by a part of itself makes a probability that is off by a part times the logarithm.
+    # The relative error of a logarithm, times the logarithm, is the relative error of the probability.
     off = jnp.where(probabilities == 0, 0.0, probabilities * (jnp.abs(array) if is_log else 1.0))
     total, slack, size = probabilities.sum(), relative * off.sum(), count(array)
     wrong = jnp.bool_(True)
@@ -95,7 +95,7 @@ def _check_distributions(call: Call, is_log: bool, **arrays: Array) -> None:
 
 
 def _log(target: Array) -> Array:
-    """With 0 log 0 = 0 in mind."""
+    """log y, and 0 at y = 0, as in 0 log 0 = 0."""
     return jnp.log(jnp.where(target == 0, 1.0, target))
 
 

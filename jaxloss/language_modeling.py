@@ -51,7 +51,7 @@ def linear_cross_entropy(
     promote: bfloat16 features and a float32 kernel in float32. For a product in bfloat16 cast the kernel,
     `kernel.astype(jnp.bfloat16)`, as a Flax layer with `dtype=jnp.bfloat16` does.
 
-    A bfloat16 layer on one device needs less memory (from jax 0.11.2 on): a block is of classes, with all tokens, so
+    A bfloat16 layer on one device needs less memory (from jax 0.11.2 on): a block holds some classes and all tokens, so
     that no gradient of the kernel is summed over blocks. The logits are computed twice, and their gradient is rounded
     to bfloat16 before the products, as that of a layer without blocks is.
 
@@ -63,13 +63,13 @@ def linear_cross_entropy(
     and so are features; the gradients are sharded as their inputs are.
 
     `jax.export` takes a batch of symbolic size, in blocks of the sizes that a known one would have; but blocks of
-    classes have their default size then.
+    classes then have their default size.
 
     Args:
         pred: features that enter the last layer of the model, floating.
         kernel: its weights, floating, as Flax's `Dense` and `Linear` keep them.
         target: class indices in [0, classes), integer, of the shape of `pred` without its last axis. An index out of
-            range, negative ones too, gives NaN in value and gradient.
+            range, also a negative one, gives NaN in value and gradient.
         bias: one number for each class; None for none.
         weight: one number at least 0 for each class; 0 rescales and does not hide (0 times NaN is NaN).
         ignore_index: a class index whose rows are ignored; None for no such index (PyTorch's default is -100).
@@ -79,10 +79,10 @@ def linear_cross_entropy(
         logit_softcap: greater than 0, the bound of the logits' absolute value; None or infinite for no bound. May be
             traced.
         chunk_size: how many tokens a block takes, on each device of a sharded batch; a Python integer. None for 1/64 of
-            them, but 128 at least. Smaller needs less memory, larger may be faster: two arrays of (chunk_size, classes)
-            are kept. But a block takes 1/1024 of the tokens at least: more blocks save nothing beside the features, and
-            cost digits of the gradients. A block of classes takes so many that it has this size; None for 1/256 of
-            them, but 512 at least.
+            them, but at least 128. A smaller one needs less memory, a larger one may be faster: two arrays of
+            (chunk_size, classes) are kept. But a block takes at least 1/1024 of the tokens: more blocks would save
+            nothing next to the features, and cost digits of the gradients. A block of classes takes as many as give it
+            this size; None for 1/256 of the classes, but at least 512.
         precision: of all products, as `jax.lax.dot` takes it: None, "default", "high", "highest", a `jax.lax.Precision`
             or a `jax.lax.DotAlgorithmPreset`. JAX's default, None, multiplies float32 on a TPU in one pass of bfloat16
             and on an NVIDIA GPU in TensorFloat-32: about three decimal digits.

@@ -1,4 +1,4 @@
-"""Margins: a score must lie beyond a margin, on the right side of it, or above another score."""
+"""Margins: a score must lie on the right side of a margin, or exceed another score by one."""
 
 import functools
 import numbers
@@ -37,7 +37,7 @@ def hinge_loss(
     where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
-    r"""The loss of support vector machines: a score on its right side, at a distance of 1 or more, costs nothing.
+    r"""The loss of support vector machines: a score on the right side of 0, at least 1 away, costs nothing.
 
         loss = max(0, 1 - target pred)
 
@@ -174,7 +174,7 @@ def hinge_embedding_loss(
     `pred` is the distance itself and not a pair of embeddings.
 
     Args:
-        pred: distances, floating; any number, a similarity with its sign turned too.
+        pred: distances, floating; any number, so a negated similarity too.
         target: 1 for a like pair, -1 for an unlike one, floating, of exactly the shape of `pred`; anything else gives
             NaN in value and gradient. From targets of 0 and 1: `2 * target - 1`.
         margin: the distance from which an unlike pair costs nothing, any number, in the unit of `pred`. May be traced.
@@ -216,17 +216,16 @@ def margin_ranking_loss(
     where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
-    r"""Of two scores, the one that the target names must be the higher, by a margin:
+    r"""The score that the target names must exceed the other score by a margin:
 
         loss = max(0, margin - target (input1 - input2))
 
-    Two equal scores have a gradient with `margin=0` too, as in PyTorch: it draws them apart.
+    Two equal scores have a gradient even with `margin=0`, as in PyTorch: it pulls them apart.
 
     Args:
         input1: scores, any number, floating.
         input2: the scores they are compared with, floating, of exactly the shape of `input1`.
-        target: 1 where `input1` must be the higher, -1 where `input2` must; floating, of exactly the shape of
-            `input1`.
+        target: 1 where `input1` must be higher, -1 where `input2` must; floating, of exactly the shape of `input1`.
         margin: how much higher, any number, in the unit of the scores. May be traced.
         sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
             divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
@@ -277,7 +276,7 @@ def multi_margin_loss(
     Args:
         pred: scores, any number, floating.
         target: class indices in [0, classes), integer, of the shape of `pred` without `axis`. An index out of range,
-            negative ones too, gives NaN in value and gradient.
+            also a negative one, gives NaN in value and gradient.
         axis: the class axis of `pred`; -1 is JAX's layout, 1 is PyTorch's.
         weight: one number at least 0 for each class; 0 rescales and does not hide (0 times NaN is NaN).
         margin: how far above the others the true class must be, any number, in the unit of `pred`. May be traced.
@@ -326,12 +325,12 @@ def multilabel_margin_loss(
     where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
-    r"""The score x_k of every label k of an example must exceed the score of every class j that is no label, by 1:
+    r"""The score x_k of each label k of an example must exceed by 1 the score x_j of each class j that is not a label:
 
         loss = 1 / classes sum_{k in labels} sum_{j not in labels} max(0, 1 - x_k + x_j)
 
-    The labels are a list of indices, not a row of zeros and ones. It ends before the first -1; what stands after that
-    is ignored. A label that is listed twice counts twice.
+    The labels are a list of indices, not a row of zeros and ones. It ends before the first -1; whatever follows is
+    ignored. A label that is listed twice counts twice.
 
     Args:
         pred: scores, any number, floating.
@@ -343,7 +342,7 @@ def multilabel_margin_loss(
         reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
 
     Returns:
-        The mean, the sum, or one loss an example, of the shape of `pred` without its last axis; float32 for
+        The mean, the sum, or one loss per example, of the shape of `pred` without its last axis; float32 for
         half-precision inputs.
 
     Raises:
@@ -386,12 +385,12 @@ def multilabel_soft_margin_loss(
     where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
-    r"""Binary cross-entropy of each class and its mean over the classes, with weights w:
+    r"""The mean over the classes of the binary cross-entropy of each, with weights w:
 
         loss = -1 / classes sum_c w_c (y_c log sigmoid(x_c) + (1 - y_c) log(1 - sigmoid(x_c)))
 
-    One loss an example: `where` and `reduction` act on examples, where `binary_cross_entropy_with_logits` has one for
-    each of their classes. Not for a model that ends in a sigmoid.
+    There is one loss per example: `where` and `reduction` act on examples, while `binary_cross_entropy_with_logits` has
+    a loss for each of their classes. Not for a model that ends in a sigmoid.
 
     Args:
         pred: logits, floating.
@@ -403,14 +402,14 @@ def multilabel_soft_margin_loss(
         reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
 
     Returns:
-        The mean, the sum, or one loss an example, of the shape of `pred` without its last axis; float32 for
+        The mean, the sum, or one loss per example, of the shape of `pred` without its last axis; float32 for
         half-precision inputs.
 
     Raises:
         AssertionError: a shape or dtype breaks the contract; integer and boolean targets are refused.
         ValueError: unknown `reduction`.
         JaxRuntimeError: under `chex.chexify`, targets outside [0, 1]; a negative weight; a forgotten sigmoid, as far as
-            it can be seen (`binary_cross_entropy_with_logits`).
+            it can be seen (see `binary_cross_entropy_with_logits`).
 
     PyTorch: `torch.nn.functional.multilabel_soft_margin_loss`, `torch.nn.MultiLabelSoftMarginLoss`.
 
@@ -479,8 +478,8 @@ def _excess(pred: Array, index: Array, margin: Array, axis: int) -> Array:
 def _label_hinges(pred: Array, labels: Array) -> tuple[Array, Array]:
     """sum_k sum_j max(0, 1 - x_k + x_j) over the listed labels k and the classes j not listed; and its derivative.
 
-    -1 is no label. One place of the lists at a time, as far as there are labels: all pairs of classes at once would
-    take the square of their memory.
+    -1 is no label. It reads one place of the lists at a time, as long as there are labels: all pairs of classes at once
+    would take the square of the memory.
     """
     places, classes = jnp.moveaxis(labels, -1, 0), jnp.arange(pred.shape[-1], dtype=labels.dtype)
     classes = jnp.expand_dims(classes, tuple(range(pred.ndim - 1)))
@@ -498,7 +497,7 @@ def _label_hinges(pred: Array, labels: Array) -> tuple[Array, Array]:
         total, derivatives = sums
         own = jnp.sum(jnp.where(label == classes, pred, 0.0), -1, keepdims=True)
         hinges = jax.nn.relu(jnp.where(listed | (label < 0), 0.0, 1 + (pred - own)))
-        opened = jnp.where(hinges > 0, 1.0, hinges)  # A closed hinge would stop NaN.
+        opened = jnp.where(hinges > 0, 1.0, hinges)  # Otherwise a closed hinge would stop NaN.
         moved = jnp.where(label == classes, -opened.sum(-1, keepdims=True), opened)
         return total + hinges.sum(-1), derivatives + moved
 
@@ -514,5 +513,5 @@ def _label_hinges_jvp(primals, tangents):
 
 @with_derivatives(lambda value: jnp.where(jnp.isnan(value), value, (value >= 0).astype(value.dtype)))
 def _positive_part(value: Array) -> Array:
-    """max(0, value), with PyTorch's derivative at 0, 1. NaN stays NaN, and so does its derivative."""
+    """max(0, value), whose derivative at 0 is 1, as PyTorch's is. NaN stays NaN, and so does its derivative."""
     return jnp.maximum(value, 0.0)

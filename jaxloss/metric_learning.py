@@ -37,7 +37,7 @@ def triplet_margin_loss(
         d(x, y) = ||x - y + eps||_p
         loss    = max(d(anchor, positive) - d(anchor, negative) + margin, 0)
 
-    The gradient is finite where points coincide, for every p and with `eps=0` too, and 0 where the loss is 0.
+    Where points coincide the gradient is finite, for every p and even with `eps=0`; it is 0 where the loss is 0.
 
     Args:
         anchor: embeddings on the last axis, floating.
@@ -54,11 +54,11 @@ def triplet_margin_loss(
         reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
 
     Returns:
-        The mean, the sum, or one loss a triplet, of the shape of `anchor` without its last axis; float32 for
+        The mean, the sum, or one loss per triplet, of the shape of `anchor` without its last axis; float32 for
         half-precision inputs.
 
     Raises:
-        AssertionError: a shape or dtype breaks the call.
+        AssertionError: a shape or dtype breaks the contract.
         ValueError: a Python number out of its domain, or an unknown `reduction`.
 
     PyTorch: `torch.nn.functional.triplet_margin_loss`, `torch.nn.TripletMarginLoss`.
@@ -97,15 +97,15 @@ def triplet_margin_with_distance_loss(
 
         loss = max(d(anchor, positive) - d(anchor, negative) + margin, 0)
 
-    Gradients where points coincide are those of your distance. Under the mask it sees points that are distinct, not
-    zero and shorter than 1, so that no distance of common use is singular there.
+    Where points coincide the gradients are those of your distance. In place of hidden points it sees points that are
+    distinct, not zero and shorter than 1, at which no distance in common use is singular.
 
     Args:
         anchor: embeddings on the last axis, floating.
         positive: embeddings of the same kind as the anchor, floating, of exactly its shape.
         negative: embeddings of another kind, floating, of exactly its shape.
-        distance_function: `(x, y) -> distances`: two arrays of the shape of `anchor` become one distance a row, of that
-            shape without its last axis. None for the Euclidean one, `||x - y + 1e-6||`.
+        distance_function: `(x, y) -> distances`: two arrays of the shape of `anchor` become one distance per row, of
+            that shape without its last axis. None for the Euclidean one, `||x - y + 1e-6||`.
         margin: greater than 0, in the unit of the distance. May be traced.
         swap: use d(positive, negative) where it is the smaller of the two distances to the negative.
         sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
@@ -114,11 +114,11 @@ def triplet_margin_with_distance_loss(
         reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
 
     Returns:
-        The mean, the sum, or one loss a triplet, of the shape of `anchor` without its last axis; float32 for
+        The mean, the sum, or one loss per triplet, of the shape of `anchor` without its last axis; float32 for
         half-precision inputs.
 
     Raises:
-        AssertionError: a shape or dtype breaks the contract, that of what `distance_function` returns too.
+        AssertionError: a shape or dtype breaks the contract, also that of what `distance_function` returns.
         ValueError: a Python number out of its domain, or an unknown `reduction`.
 
     PyTorch: `torch.nn.functional.triplet_margin_with_distance_loss`, `torch.nn.TripletMarginWithDistanceLoss`.
@@ -165,22 +165,23 @@ def cosine_embedding_loss(
         loss      = 1 - cos(input1, input2)                  if target is 1
                     max(cos(input1, input2) - margin, 0)     if target is -1
 
-    The cosine of a zero vector is 0, its gradient finite. 1 - cos is computed without the subtraction: it keeps its
-    digits where the vectors nearly agree, and is never negative.
+    The cosine of a zero vector is 0, and its gradient is finite. 1 - cos is computed without the subtraction: it keeps
+    its digits where the vectors nearly agree, and is never negative.
 
     Args:
         input1: embeddings on the last axis, floating.
         input2: embeddings to compare them with, floating, of exactly the shape of `input1`.
         target: 1 for a pair that is alike, -1 for one that is not, floating, of the shape of `input1` without its last
             axis. Anything else gives NaN in value and gradient (PyTorch's loss is 0 there).
-        margin: in [-1, 1], the cosine that pairs which are not alike may have; 0 to 0.5 is common. May be traced.
+        margin: in [-1, 1], the cosine up to which a pair that is not alike costs nothing; 0 to 0.5 is common. May be
+            traced.
         sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
             divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
         where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
         reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
 
     Returns:
-        The mean, the sum, or one loss a pair, of the shape of `target`; float32 for half-precision inputs.
+        The mean, the sum, or one loss per pair, of the shape of `target`; float32 for half-precision inputs.
 
     Raises:
         AssertionError: a shape or dtype breaks the contract; integer targets are refused.
@@ -209,7 +210,7 @@ def cosine_embedding_loss(
 
 
 def _degree(call: Call, vectors: Array, p: Any) -> Array | float:
-    """The degree of a norm; below the least one the norm of ones, size ** (1 / p), overflows."""
+    """The degree of a norm; if it is too small, the norm of ones, size ** (1 / p), overflows."""
     least = math.log(max(vectors.shape[-1], 1)) / math.log(float(jnp.finfo(vectors.dtype).max))
     domain = f"greater than 0 and at least {least:.3g} for {vectors.shape[-1]} features"
     return call.number(lambda value: (value > 0) & (value >= least), domain, {"p": p})

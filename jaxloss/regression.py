@@ -245,7 +245,7 @@ def quantile_loss(
 
         loss = max(q d, (q - 1) d)
 
-    At d = 0 the gradient is that of the middle of the kink, q - 1/2 for d: 0 for the median, whose loss is half of
+    At d = 0 the derivative is that of the middle of the kink, q - 1/2: it is 0 for the median, whose loss is half of
     `l1_loss`.
 
     Args:
@@ -265,7 +265,7 @@ def quantile_loss(
     Raises:
         AssertionError: a shape or dtype breaks the contract; integer targets are refused.
         ValueError: a Python number `quantile` outside [0, 1], or an unknown `reduction`.
-        JaxRuntimeError: under `chex.chexify`, a traced `quantile` or one of an array outside [0, 1].
+        JaxRuntimeError: under `chex.chexify`, a `quantile` outside [0, 1] that is traced or in an array.
 
     PyTorch: none.
 
@@ -301,14 +301,14 @@ def gaussian_nll_loss(
         v    = max(var, eps)
         loss = 0.5 (log v + (pred - target)^2 / v)        + 0.5 log(2 pi) if full
 
-    The gradient to `var` is that to v, below `eps` too, as in PyTorch: a variance that fell too low is driven up again.
+    `var` gets the gradient of v, even below `eps`, as in PyTorch: a variance that fell too low is driven up again.
 
     Args:
         pred: predicted means, floating.
         target: what was observed, floating, of exactly the shape of `pred`.
         var: predicted variances, not standard deviations, at least 0, in the squared unit of `pred`; floating, of the
-            shape of `pred`, or of that with a 1 on one axis, along which they are shared, or without the last axis, for
-            one variance a row; or one number, which may be traced. A negative variance gives NaN in value and gradient.
+            shape of `pred`, or with a 1 on one axis, along which they are shared, or without the last axis, for one
+            variance per row; or one number, which may be traced. A negative variance gives NaN in value and gradient.
         full: add the constant, which makes the loss a likelihood and changes no gradient.
         eps: the least variance, at least 0, in the unit of `var`. May be traced; no gradient flows to it.
         sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
@@ -361,7 +361,7 @@ def poisson_nll_loss(
                + y log y - y + 0.5 log(2 pi y) if full and y > 1
 
     The full loss adds Stirling's approximation of log y!, which changes no gradient of `pred` and is left out for a y
-    of 0 or 1, where log y! is 0. A count of 0 at a rate of 0 contributes 0, with `eps=0` and a log-rate of -inf too.
+    of 0 or 1, where log y! is 0. A count of 0 at a rate of 0 contributes 0, even with `eps=0` or a log-rate of -inf.
 
     Args:
         pred: predicted log-rates, or rates, at least 0, if not `log_input`; floating.
@@ -452,7 +452,7 @@ def _smooth_l1(error: Array, beta: Array | float) -> Array:
     lambda half, delta: jax.nn.relu(2 * jnp.abs(half) - delta),
 )
 def _huber(half: Array, delta: Array | float) -> Array:
-    """Of half the error, which never overflows."""
+    """Takes half the error, which never overflows."""
     size = jnp.abs(half)
     return jnp.where(2 * size < delta, 2 * jnp.square(half), 2 * (delta * (size - 0.25 * delta)))
 
@@ -497,13 +497,13 @@ def _many_quantiles(call: Call, pred: Any, target: Any, quantile: Any) -> tuple[
     q = nan_outside(inside, array, pred.dtype)
     call.hide(pred.shape, pred.dtype)
     target = jnp.broadcast_to(target[..., None], pred.shape)
-    q = jnp.expand_dims(q, tuple(range(pred.ndim - 1)))  # Not broadcast: an explicit mesh would not shard it.
+    q = jnp.expand_dims(q, tuple(range(pred.ndim - 1)))  # Not broadcast, because an explicit mesh would not shard it.
     pred, target = call.visible(0.0, pred, target)
     return pred, target, q
 
 
 def _variance(call: Call, pred: Array, var: Any) -> Array:
-    """One number, one a row, or an array of pred's shape with a 1 on one axis at most."""
+    """One number, one per row, or an array of pred's shape with a 1 on at most one axis."""
     ndim = call.array("var", var).ndim
     if isinstance(var, numbers.Real) or (ndim == 0 and pred.ndim > 1):
         return jnp.asarray(call.nonnegative(var=var), pred.dtype)
@@ -516,12 +516,12 @@ def _variance(call: Call, pred: Array, var: Any) -> Array:
 
 @with_derivatives(lambda var, eps: 1.0, None)
 def _at_least(var: Array, eps: Array | float) -> Array:
-    """max(var, eps), differentiated as if var were not clamped. NaN, and no plausible number, if var is negative."""
+    """max(var, eps), differentiated as if var were not clamped. NaN, not a plausible number, if var is negative."""
     return jnp.maximum(var, eps) * nan_unless(var >= 0)
 
 
 def _half_by_variance(pred: Array, target: Array, var: Array) -> Array:
-    """Half the error does not overflow, and products of it in this order do no sooner than the loss."""
+    """Half the error does not overflow, and its products in this order overflow no sooner than the loss does."""
     return stable_divide(0.5 * pred - 0.5 * target, var)
 
 

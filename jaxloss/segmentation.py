@@ -29,23 +29,23 @@ def dice_loss(
     where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
-    r"""One less the Dice coefficient (F1 score) of soft sets, with p = sigmoid(pred):
+    r"""One minus the Dice coefficient (F1 score) of soft sets, with p = sigmoid(pred):
 
         loss = 1 - (2 sum(p y) + smooth) / (sum(p) + sum(y) + smooth)
 
     The sums run over `axis`: over everything by default, which makes one set of the whole batch. For one loss per image
-    and class of a (batch, height, width, classes) array give `axis=(1, 2)`; `reduction` acts on what is left.
+    and class of a (batch, height, width, classes) array pass `axis=(1, 2)`; `reduction` acts on what is left.
 
     Args:
         pred: logits, or probabilities with `from_logits=False`; floating.
         target: membership in [0, 1], floating, of exactly the shape of `pred`.
         from_logits: whether a sigmoid is applied to `pred`.
         axis: the axes that form a set; None for all.
-        smooth: added above and below, at least 0, in elements; the loss of two empty sets is 0, with `smooth=0` too.
+        smooth: added above and below, at least 0, in elements; the loss of two empty sets is 0, even with `smooth=0`.
         sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
             divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
-        where: booleans that broadcast to `pred`; elements (void pixels, padding) belong to no set where False. A set
-            with no element left is ignored.
+        where: booleans that broadcast to `pred`; elements where it is False (void pixels, padding) belong to no set. A
+            set with no element left is ignored.
         reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
 
     Returns:
@@ -55,7 +55,7 @@ def dice_loss(
         AssertionError: a shape or dtype breaks the contract; integer and boolean targets are refused.
         ValueError: a Python number out of its domain, an axis that `pred` lacks, or an unknown `reduction`.
         JaxRuntimeError: under `chex.chexify`, targets, or `pred` with `from_logits=False`, outside [0, 1]; logits that
-            fill [0, 1] and never leave it (a sigmoid twice).
+            fill [0, 1] and never leave it (the double sigmoid).
 
     PyTorch: none.
 
@@ -65,7 +65,7 @@ def dice_loss(
     >>> print(f"{dice_loss(jnp.array([[3.0, 0.0, 0.0, -3.0]]), mask):.4f}")
     0.2737
     """
-    call = Call("dice_loss", sample_weight, None, reduction)  # The mask is one of elements.
+    call = Call("dice_loss", sample_weight, None, reduction)  # The mask hides elements, not sets.
     pred, target = call.floats(
         "Cast it: target.astype(jnp.float32), or encode it: jax.nn.one_hot.", pred=pred, target=target
     )
@@ -90,8 +90,8 @@ def dice_loss(
     return call.reduce(_dice(difference, overlap))
 
 
-# p + y is p (1 - y) + (1 - p) y + 2 p y. All terms are positive: neither a near-perfect overlap nor next to none loses
-# its digits.
+# p + y is p (1 - y) + (1 - p) y + 2 p y. All terms are positive, so neither a near-perfect overlap nor almost none
+# loses its digits.
 def _difference(p: Array, target: Array) -> Array:
     return p * (1 - target) + (1 - p) * target
 

@@ -30,20 +30,20 @@ def ctc_loss(
     where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
-    r"""Connectionist temporal classification: the labels in order, at frames unknown, with blanks between them.
+    r"""Connectionist temporal classification: the labels in order, at unknown frames, with blanks between them.
 
         p    = softmax(pred)
         loss = -log sum_{alignments a of target} prod_t p[t, a_t]
 
-    An alignment names a class at each frame; equal neighbours count once, then blanks are dropped. The sum runs over
-    all alignments that leave the target, and is never above 1, so the loss is never negative. A sequence too short for
+    An alignment names a class at each frame; equal neighbours are merged, then blanks are dropped. The sum runs over
+    all alignments that leave the target. It is never above 1, so the loss is never negative. A sequence too short for
     its labels has loss inf. The mean first divides each loss by the length of its target (1 for an empty one), as
     PyTorch's does; "sum", "none" and functions other than `reductions.mean` get the losses as they are.
 
     Args:
         pred: logits or log-probabilities, floating (a softmax leaves log-probabilities as they are), classes last and
             frames before them: PyTorch's layout is (time, batch, classes).
-        target: class indices, integer, padded at the end; a label out of range, or blank, gives NaN.
+        target: class indices, integer, padded at the end; a label that is out of range or blank gives NaN.
         input_lengths: the number of frames of each sequence, integer, in [0, time]; None for all. May be traced.
         target_lengths: the number of labels of each sequence, integer, in [0, labels]; None for all. May be traced.
         blank: the class that means none.
@@ -54,11 +54,11 @@ def ctc_loss(
         reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
 
     Returns:
-        The mean, the sum, or one loss a sequence; float32 for half-precision inputs.
+        The mean, the sum, or one loss per sequence; float32 for half-precision inputs.
 
     Raises:
-        AssertionError: a shape or dtype breaks the call.
-        ValueError: a `blank` that is no class, or an unknown `reduction`.
+        AssertionError: a shape or dtype breaks the contract.
+        ValueError: a `blank` that is not a class, or an unknown `reduction`.
         JaxRuntimeError: under `chex.chexify`, a label out of range or blank, a length out of range, probabilities in
             place of logits.
 
@@ -121,6 +121,6 @@ def _lengths(call: Call, batch: tuple[int, ...], longest: int, **options: Any) -
 
 
 def _before(lengths: Array, longest: int) -> Array:
-    """Which of so many places come before the end of each sequence."""
+    """Which of `longest` places come before the end of each sequence."""
     shape = (*lengths.shape, longest)
     return jax.lax.broadcasted_iota(lengths.dtype, shape, lengths.ndim) < lengths[..., None]

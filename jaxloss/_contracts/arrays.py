@@ -1,4 +1,4 @@
-"""Arrays as they come: their dtypes, and the assertion that speaks in our words."""
+"""Arrays as they are given: their dtypes, and an assertion that speaks in our words."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,12 +11,12 @@ from jax import Array
 
 
 def describe(array: Array) -> str:
-    """The dtype and the shape of what came."""
+    """The dtype and the shape of what was given."""
     return f"{array.dtype} of shape {array.shape}"
 
 
 def single_precision(array: Array) -> Array:
-    """Half precision and less become float32, so that losses are neither quantised nor overflow."""
+    """Half precision and less become float32, so that losses are not quantised and do not overflow."""
     return array.astype(jnp.float32) if array.dtype.itemsize < 4 else array
 
 
@@ -26,7 +26,7 @@ def as_signed(indices: Array) -> Array:
 
 
 def saturated(value: Any) -> Any:
-    """Integers of NumPy and Python within the range of JAX's, 32 bits as a rule: a label must not wrap into a class."""
+    """Integers of NumPy and Python, clipped to JAX's range, usually 32 bits, so that no label wraps into a class."""
     if isinstance(value, int) and not isinstance(value, bool):
         dtype = np.dtype(np.int64)
     elif isinstance(value, np.ndarray | np.generic) and value.dtype in (np.int64, np.uint64):
@@ -38,12 +38,12 @@ def saturated(value: Any) -> Any:
 
 
 def python_number(value: Any) -> Any:
-    """A number of NumPy as Python's; anything else as it is."""
+    """Turns a NumPy number into Python's; anything else stays as it is."""
     return value.item() if isinstance(value, np.generic | np.ndarray) and value.ndim == 0 else value
 
 
 def nan_outside(inside: Array, array: Array, dtype: Any) -> Array:
-    """What lies out of its domain is NaN: no plausible number comes of it."""
+    """What lies outside its domain becomes NaN, so that no plausible number comes of it."""
     return jnp.where(inside, array.astype(dtype), jnp.nan)
 
 

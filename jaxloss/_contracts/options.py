@@ -1,6 +1,6 @@
 """Options: numbers and arrays of numbers, each with its domain.
 
-Out of its domain a Python number is an error at once; a traced one is NaN, and reported by value checks.
+A Python number outside its domain is an error at once; a traced one becomes NaN, and value checks report it.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ from jaxloss._contracts.values import lowest_and_highest
 @jax.tree_util.register_static
 @dataclasses.dataclass(eq=False)
 class Demands:
-    """What a compiled program demands of the Python numbers among its arguments; it returns this beside the loss."""
+    """What a compiled program demands of the Python numbers among its arguments; it is returned along with the loss."""
 
     by_name: list[tuple[str, Callable[[Any], None]]] = dataclasses.field(default_factory=list)
 
@@ -43,12 +43,12 @@ class Number:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the array that it becomes."""
+        """The shape of the array that it becomes."""
         return jnp.shape(self.value)
 
     @property
     def dtype(self) -> Any:
-        """Of the array that it becomes."""
+        """The dtype of the array that it becomes."""
         return jnp.result_type(self.value)
 
 
@@ -101,7 +101,7 @@ class Options(Shapes):
         return nan_outside(holds, array, self.dtype)
 
     def factor(self, shape: tuple[int, ...], **options: Any) -> Array:
-        """An option that multiplies: a number or numbers that broadcast to `shape`, at least 0; NaN where below."""
+        """A factor: one number, or numbers that broadcast to `shape`, at least 0; NaN where negative."""
         ((name, value),) = options.items()
         array = self.numeric(name, value)
         problem = f"{self.function}: `{name}` must broadcast to {shape}, got {describe(array)}."

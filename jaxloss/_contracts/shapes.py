@@ -29,7 +29,7 @@ class Shapes(Values):
         require(problem, chex.assert_shape, array, shape)
 
     def require_classes(self, problem: str, array: Array, axis: int) -> None:
-        """At least one along an axis."""
+        """Requires at least one class along an axis."""
         require(f"{self.function}: {problem}, got {describe(array)}.", chex.assert_axis_dimension_gt, array, axis, 0)
 
     def floats(self, hint: str = "", /, **arrays: Any) -> tuple[Array, ...]:
@@ -37,7 +37,7 @@ class Shapes(Values):
         return tuple(map(single_precision, self.floats_as_given(hint, **arrays)))
 
     def floats_as_given(self, hint: str = "", /, **arrays: Any) -> tuple[Array, ...]:
-        """The same, in their own dtypes: for a loss that casts them where it reads them."""
+        """The same, each in its own dtype: for a loss that casts as it reads."""
         checked = [self.array(name, value) for name, value in arrays.items()]
         shape, first = checked[0].shape, next(iter(arrays))
         for name, array in zip(arrays, checked, strict=True):
@@ -78,7 +78,7 @@ class Shapes(Values):
         return checked
 
     def not_swapped(self, *, pred: Any, target: Any) -> None:
-        """Labels where the scores must be, and scores where the labels must be."""
+        """Refuses labels in place of scores and scores in place of labels."""
         pred, target = self.array("pred", pred), self.array("target", target)
         if jnp.issubdtype(pred.dtype, jnp.integer) and jnp.issubdtype(target.dtype, jnp.floating):
             problem = (

@@ -1,4 +1,4 @@
-"""Values, at run time, when asked for; what nobody checks is NaN out of its domain, if that costs no pass."""
+"""Values, checked at run time on request; unchecked, those outside their domain become NaN if that costs no pass."""
 
 import functools
 import operator
@@ -8,26 +8,26 @@ import jax.numpy as jnp
 from jax import Array
 from jax.experimental import checkify
 
-# Allowed in a sum of probabilities beside their own rounding: of a float32 softmax, or of bfloat16 (8 bits).
+# How far a sum of probabilities may be off besides their own rounding: a float32 softmax's, or bfloat16's (8 bits).
 SUM_TOLERANCE = 1e-2
-# How many units in the last place a probability may lie beyond 0 or 1: sums of a softmax do by two or three.
+# How many units in the last place a probability may lie beyond 0 or 1: sums of a softmax do so by two or three.
 ULPS_BEYOND = 4
 
 
 def near_unit_interval(p: Array, slack: float) -> Array:
-    """Probabilities, where those that rounding took beyond 0 or 1 are the end."""
+    """Probabilities, with those that rounding took beyond 0 or 1 moved back."""
     return jnp.where((p >= -slack) & (p <= 1 + slack), jnp.clip(p, 0.0, 1.0), p)
 
 
 def lowest_and_highest(array: Array) -> dict[str, Array]:
-    """Of empty arrays, and of arrays whose size is a symbol, too."""
+    """The lowest and the highest number, also of empty arrays and of arrays whose size is symbolic."""
     info = jnp.iinfo(array.dtype) if jnp.issubdtype(array.dtype, jnp.integer) else jnp.finfo(array.dtype)
     low, high = (info.min, info.max) if isinstance(info, jnp.iinfo) else (-jnp.inf, jnp.inf)
     return {"lowest": array.min(initial=high), "highest": array.max(initial=low)}
 
 
 def size_as_float(size: Any) -> Array:
-    """A size, which may be a symbol."""
+    """A size, which may be symbolic."""
     return jnp.asarray(float(size) if isinstance(size, int) else size, jnp.float32)
 
 
@@ -41,9 +41,9 @@ class Values:
 
     def __init__(self, function: str):
         self.function = function
-        # In which the loss is computed, and its options too.
+        # The dtype in which the loss and its options are computed.
         self.dtype: Any = jnp.float32
-        # The dtypes in which arrays came, before they were cast.
+        # The dtypes that arrays had before they were cast.
         self._given: dict[str, Any] = {}
 
     def check(self, holds: Any, message: str, **values: Any) -> None:
@@ -54,17 +54,17 @@ class Values:
         self.check_range(f"class indices in [0, {classes})", (target >= 0) & (target < classes), hint, target=target)
 
     def probabilities(self, hint: str = "", **arrays: Array) -> Array:
-        """Values in [0, 1]; NaN where outside, by more than rounding."""
+        """Values in [0, 1]; NaN where they are outside by more than rounding."""
         ((name, array),) = arrays.items()
         slack = self.slack(name, array)
         return self._inside("values in [0, 1]", (array >= -slack) & (array <= 1 + slack), hint, **arrays)
 
     def slack(self, name: str, array: Array) -> float:
-        """How far beyond 0 or 1 a probability may lie, in the dtype in which it came."""
+        """How far beyond 0 or 1 a probability may lie, in the dtype in which it was given."""
         return ULPS_BEYOND * float(jnp.finfo(self._given.get(name, array.dtype)).eps)
 
     def nonnegative_values(self, hint: str = "", **arrays: Array) -> Array:
-        """NaN where below 0."""
+        """Values at least 0; NaN where negative."""
         (array,) = arrays.values()
         return self._inside("values at least 0", array >= 0, hint, **arrays)
 
@@ -80,7 +80,7 @@ class Values:
 
     def check_log_probabilities(self, hint: str = "", **arrays: Array) -> None:
         for name, array in arrays.items():
-            # Among many classes all probabilities are near 0: what is never negative is no log-probability either.
+            # With many classes all probabilities are near 0, but log-probabilities are not all at least 0.
             probabilities = jnp.all(array >= 0) & jnp.any(array > 1e-6)
             holds = (array <= SUM_TOLERANCE) & ~probabilities
             self.check_range("log-probabilities, at most 0", holds, hint, **{name: array})
@@ -91,12 +91,12 @@ class Values:
         self.check(jnp.all(holds), message, **lowest_and_highest(array))
 
     def rounding(self, name: str, array: Array) -> tuple[float, float]:
-        """How far off numbers are in the dtype in which they came: relative, and however small they are."""
+        """The rounding error of numbers in the dtype in which they were given: relative, and absolute."""
         info = jnp.finfo(self._given.get(name, array.dtype))
         return 0.5 * float(info.eps), 0.5 * float(info.smallest_subnormal)
 
     def check_not_softmax(self, pred: Array, axis: int, where: Array | None) -> None:
-        """The double softmax: logits that are, in every row, non-negative and sum to 1."""
+        """Reports the double softmax: logits that are non-negative and sum to 1 in every row."""
         if pred.shape[axis] == 1 or not pred.size:
             return
         looks = (jnp.abs(pred.sum(axis) - 1) <= SUM_TOLERANCE) & (pred.min(axis) >= 0)
@@ -108,7 +108,7 @@ class Values:
         )
 
     def check_not_sigmoid(self, pred: Array, where: Array | None) -> None:
-        """The double sigmoid: many logits, none outside [0, 1], some near either end. Less than that proves nothing."""
+        """Reports the double sigmoid: many logits, none outside [0, 1], some near each end. Less proves nothing."""
         low, high = jnp.min(pred, initial=jnp.inf, where=where), jnp.max(pred, initial=-jnp.inf, where=where)
         many = (count(pred) if where is None else jnp.sum(where, dtype=jnp.float32)) >= 32
         looks = many & (low >= 0) & (low < 0.1) & (high > 0.9) & (high <= 1)

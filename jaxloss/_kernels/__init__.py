@@ -1,1 +1,1 @@
-"""What is more than a formula, a folder each: interface, algorithms, and where their blocks lie."""
+"""Losses that are more than a formula, each in its own folder: interface, algorithms, and where their blocks lie."""

@@ -26,7 +26,7 @@ def with_derivatives(
         function = jax.custom_jvp(value)
 
         def jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
-            # What value and derivative had in common would be stored.
+            # Otherwise what the value and the derivative have in common would be stored.
             separate = [prevent_cse(x) if isinstance(x, Array) else x for x in primals]
             result = function(*primals)
             terms = [

@@ -1,7 +1,7 @@
 """The sigmoid and the binary cross-entropy of logits x, where neither p = sigmoid(x) nor 1 - p loses its digits.
 
-All of it is written in exp(-|x|), which is never above 1, and in what the target y gives to the less likely of the two
-classes: 1 - y where x > 0, y elsewhere.
+Everything is written in terms of exp(-|x|), which is never above 1, and of the target's share of the less likely of the
+two classes: 1 - y where x > 0, y elsewhere.
 """
 
 import jax
@@ -19,12 +19,12 @@ def exp_neg_abs(logits: Array) -> Array:
 
 
 def _abs(logits: Array) -> Array:
-    """|x|, with the derivative -1 at 0, where that of the absolute value would be 0."""
+    """|x|, with the derivative -1 at 0, where `jnp.abs` has 0."""
     return jnp.where(logits > 0, logits, -logits)
 
 
 def log1p_on_unit_interval(x: Array) -> Array:
-    """log(1 + x) for x in [0, 1], to float32's last places by 2 artanh(x / (2 + x)): most of the time goes here."""
+    """log(1 + x) for x in [0, 1], as 2 artanh(x / (2 + x)), to float32's last places: most of the time goes here."""
     if x.dtype != jnp.float32:
         return jnp.log1p(x)
     twice = x * (1 / (1 + 0.5 * x))
@@ -50,17 +50,17 @@ def sigmoid_derivative(logits: Array) -> Array:
 
 
 def less_likely_target(logits: Array, target: Array, pos_weight: ArrayLike = 1.0) -> Array:
-    """What the target gives to the class that the logit holds for the less likely one."""
+    """The target's share of the class that the logit says is less likely."""
     return jnp.where(logits > 0, 1 - target, pos_weight * target)
 
 
 def bce_linear_part(logits: Array, target: Array, pos_weight: ArrayLike = 1.0) -> Array:
-    """|x| as far as the target is on the less likely class; 0 for an infinite logit that is right."""
+    """|x| times the target's share of the less likely class; 0 for an infinite logit that is right."""
     return safe_multiply(less_likely_target(logits, target, pos_weight), _abs(logits))
 
 
 def one_minus_p_t(logits: Array, target: Array) -> Array:
-    """y (1 - p) + (1 - y) p, of which neither part is lost next to 1."""
+    """y (1 - p) + (1 - y) p, where neither part is lost next to 1."""
     unlikely, small = less_likely_target(logits, target), exp_neg_abs(logits)
     return (unlikely + (1 - unlikely) * small) * (1 / (1 + small))
 

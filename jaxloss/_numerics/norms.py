@@ -14,7 +14,7 @@ from jaxloss._numerics.xla import by_platform
 
 
 def largest_magnitude(vectors: Array, least: float = 0.0) -> Array:
-    """The largest |x_i|, to scale by, so that no power overflows or underflows; as far as it has a reciprocal."""
+    """The largest |x_i|, to scale by so that no power overflows or underflows; bounded so that it has a reciprocal."""
     smallest = 4 * float(jnp.finfo(vectors.dtype).tiny)
     largest = jax.lax.stop_gradient(jnp.abs(vectors).max(-1, keepdims=True, initial=max(least, smallest)))
     return jnp.minimum(largest, 1 / smallest)
@@ -36,7 +36,8 @@ def norm(vectors: Array, p: ArrayLike) -> Array:
     """The p-norm; its gradient at zero is 0."""
     if not isinstance(p, int | float) or p not in (1, float("inf")):
         return _scaled_norm(vectors, p)
-    sizes = jnp.abs(vectors * nan_unless(~jnp.isnan(vectors)))  # NaN is neither larger nor smaller: no derivative.
+    # NaN is neither larger nor smaller than other numbers: without the factor it would have no derivative.
+    sizes = jnp.abs(vectors * nan_unless(~jnp.isnan(vectors)))
     return sizes.sum(-1) if p == 1 else sizes.max(-1, initial=0.0)
 
 

@@ -22,7 +22,7 @@ def expand_mask(axis: int, where: Array | None) -> Array | None:
 
 
 def nan_unless(holds: Array) -> Array:
-    """A factor: NaN spreads to the value and, unlike a NaN put in its place, to the gradient."""
+    """A factor of 1 or NaN: it spreads to the value and, unlike a NaN put in its place, to the gradient."""
     return jnp.where(holds, 1.0, jnp.nan)
 
 
@@ -38,7 +38,7 @@ def stable_divide(numerator: Array, denominator: Array) -> Array:
 
 
 def _derivative_of_denominator(numerator: Array, denominator: Array) -> Array:
-    # XLA would turn two divisions in a row into one by the square.
+    # Otherwise XLA would turn two divisions in a row into one division by the square.
     return -stable_divide(fuse_whole(stable_divide(numerator, denominator)), denominator)
 
 

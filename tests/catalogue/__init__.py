@@ -20,6 +20,6 @@ TABLE = (
     *detection.RECORDS,
     *divergence.RECORDS,
     *metric_learning.RECORDS,
-    *language_modeling.RECORDS,
     *sequence.RECORDS,
+    *language_modeling.RECORDS,
 )

@@ -3,9 +3,12 @@
 import math
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 import jaxloss
+from tests.catalogue.benchmarks import CLASSES, at, labelled, normal, plain_bce, plain_cross_entropy
 from tests.catalogue.common import (
     BINARY_REPORTS,
     CLASS_REPORTS,
@@ -20,6 +23,7 @@ from tests.catalogue.common import (
     cross_entropy_oracle,
     draw_binary_logits,
     draw_class_logits,
+    fractions,
     insert,
     log_softmax,
     option,
@@ -28,7 +32,7 @@ from tests.catalogue.common import (
     weights_fit,
 )
 from tests.catalogue.domains import HARD, apart, integers, numbers, one_of
-from tests.catalogue.record import INF, NAN, About, Arrays, Bad, Extreme, Record, Stress, per_example
+from tests.catalogue.record import INF, NAN, About, Arrays, Bad, Benchmark, Extreme, Record, Stress, per_example
 
 
 def draw_soft_targets(rng: np.random.Generator, batch: tuple[int, ...], options: dict[str, Any]) -> Arrays:
@@ -92,6 +96,16 @@ def softmax_focal_oracle(pred, target, axis=-1, alpha=None, gamma=2.0, ignore_in
     return np.where(keep, -alpha * (1 - np.exp(log_p)) ** gamma * log_p, 0), keep.astype(float)
 
 
+def cross_entropy_from_torch(*, input, target, ignore_index=-100, **given):
+    """PyTorch's function takes class probabilities too."""
+    given["axis"] = min(1, input.ndim - 1)
+    if jnp.issubdtype(target.dtype, jnp.integer):
+        return jaxloss.cross_entropy(input, target, ignore_index=ignore_index, **given)
+    if ignore_index != -100:
+        given["ignore_index"] = ignore_index  # which is refused: probabilities have no index
+    return jaxloss.soft_target_cross_entropy(input, target, **given)
+
+
 def torch_nll(nn, pred, target, *, axis=-1, **options):
     return nn.nll_loss(pred.movedim(axis, min(1, pred.ndim - 1)), target, **options)
 
@@ -99,6 +113,37 @@ def torch_nll(nn, pred, target, *, axis=-1, **options):
 def torch_soft_targets(nn, pred, target, *, axis=-1, **options):
     channels = min(1, pred.ndim - 1)
     return nn.cross_entropy(pred.movedim(axis, channels), target.movedim(axis, channels), **options)
+
+
+def log_labelled(rng: np.random.Generator, *size: int) -> Arrays:
+    logits, labels = labelled(rng, *size)
+    return log_softmax(logits), labels
+
+
+def soft_labelled(rng: np.random.Generator, *size: int) -> Arrays:
+    return 3 * normal(rng, *size), np.exp(log_softmax(normal(rng, *size)))
+
+
+def plain_focal(xp: Any, logits: Any, target: Any) -> Any:
+    values = plain_bce(xp, logits, target)
+    return (0.25 * (1 - xp.exp(-values)) ** 2 * values).mean()
+
+
+def plain_sigmoid_focal(xp: Any, logits: Any, target: Any) -> Any:
+    p = 1 / (1 + xp.exp(-logits))
+    p_t = p * target + (1 - p) * (1 - target)
+    alpha_t = 0.25 * target + 0.75 * (1 - target)
+    return (alpha_t * (1 - p_t) ** 2 * plain_bce(xp, logits, target)).mean()
+
+
+def plain_softmax_focal(xp: Any, logits: Any, labels: Any) -> Any:
+    log_p = at(jax.nn.log_softmax(logits), labels)
+    return -((1 - jnp.exp(log_p)) ** 2 * log_p).mean()
+
+
+def softmax_focal_in_torch(torch: Any, logits: Any, labels: Any) -> Any:
+    values = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
+    return ((1 - torch.exp(-values)) ** 2 * values).mean()
 
 
 BINARY = one_of(apart(numbers(), numbers((), 0, 1)), apart(numbers(infinite=True), HARD))
@@ -142,6 +187,8 @@ RECORDS = (
         traced=("label_smoothing", "weight"),
         garbage=((NAN, INF, -INF, 1e30), (-1, 99, -(2**31))),
         torch=torch_classes,
+        from_torch=cross_entropy_from_torch,
+        torch_target=fractions,
         refuses=(
             Bad((LOGITS, LABELS.astype(np.float32)), {}, "`target` must hold integer .* target.astype\\(jnp.int32\\)"),
             Bad((LOGITS, LOGITS), {}, "`target` must hold integer .* got float32 .* soft_target_cross_entropy"),
@@ -174,6 +221,12 @@ RECORDS = (
             Extreme(
                 ([[0.0, 0.0, -INF]], [0]), {"label_smoothing": 0.3, "weight": [1.0, 1.0, 0.0]}, [0.9 * math.log(2)]
             ),
+        ),
+        benchmark=Benchmark(
+            plain_cross_entropy,
+            sizes=CLASSES,
+            draw=labelled,
+            optax=lambda losses, *arrays: losses.softmax_cross_entropy_with_integer_labels(*arrays).mean(),
         ),
     ),
     Record(
@@ -223,40 +276,7 @@ RECORDS = (
             Extreme(([[0.0, -INF]], [1]), {}, [INF]),
             Extreme(([[0.0, -INF], [-1.0, -1.0]], [1, 0]), {"weight": [1.0, 0.0]}, [0, 1]),
         ),
-    ),
-    Record(
-        jaxloss.binary_cross_entropy,
-        draw_probabilities,
-        per_example(bce_of_probabilities_oracle),
-        about=About(
-            "Two classes, probabilities",
-            "probabilities, after a sigmoid",
-            "floats in [0, 1] of the same shape",
-            torch="BCELoss",
-            keras="BinaryCrossentropy",
-        ),
-        elementwise=True,
-        fits=weights_fit,
-        variants=({}, {"weight": 0.5}, {"weight": [[0.5], [2.0], [3.0]]}),
-        traced=("weight",),
-        differentiable=(0, 1),
-        torch=lambda nn, *tensors, **options: nn.binary_cross_entropy(*tensors, **options),
-        refuses=(
-            option("weight", -1.0),
-            Bad((FLOATS, FLOATS), {"weight": np.ones(3, np.float32)}, "`weight` must broadcast to \\(3, 4\\)"),
-        ),
-        reports=(
-            Bad((FLOATS + 1, FLOATS), {}, "`pred` must hold values in \\[0, 1\\], .* binary_cross_entropy_with_logits"),
-            Bad((-FLOATS, FLOATS), {}, "`pred` must hold values in"),
-            *BINARY_REPORTS[:3],
-        ),
-        stress=Stress(
-            apart(numbers((), 1e-11, 1 - 2**-24), numbers((), 0, 1)), (4, 4), ({}, {"weight": 0.5}), unit="inputs"
-        ),
-        extremes=(
-            Extreme(([0.0, 1.0, 0.0, 1.0, 0.5], [0.0, 1.0, 1.0, 0.0, 1.0]), {}, [0, 0, 100, 100, math.log(2)]),
-            Extreme(([1e-30, 1e-8, 1 - 2.0**-24], [1.0, 0.0, 1.0]), {}, [30 * math.log(10), 1e-8, 2.0**-24]),
-        ),
+        benchmark=Benchmark(lambda xp, log_p, labels: -at(log_p, labels).mean(), sizes=CLASSES, draw=log_labelled),
     ),
     Record(
         jaxloss.soft_target_cross_entropy,
@@ -306,6 +326,13 @@ RECORDS = (
             Extreme(([[1e4, 0.0]], [[0.0, 1.0]]), {}, [1e4]),
             Extreme(([[0.0, -INF]], [[0.0, 1.0]]), {}, [INF]),
         ),
+        benchmark=Benchmark(
+            lambda xp, logits, target: -(target * jax.nn.log_softmax(logits)).sum(-1).mean(),
+            sizes=CLASSES,
+            draw=soft_labelled,
+            optax=lambda losses, *arrays: losses.softmax_cross_entropy(*arrays).mean(),
+            torch=lambda torch, *tensors: torch.nn.functional.cross_entropy(*tensors),
+        ),
     ),
     Record(
         jaxloss.binary_cross_entropy_with_logits,
@@ -324,7 +351,7 @@ RECORDS = (
         variants=({}, {"pos_weight": 3.0}, {"weight": 0.5, "pos_weight": [[0.5], [2.0], [3.0]]}),
         traced=("weight", "pos_weight"),
         differentiable=(0, 1),
-        torch=lambda nn, *tensors, **options: nn.binary_cross_entropy_with_logits(*tensors, **options),
+        torch_target=fractions,
         refuses=(
             option("pos_weight", -1.0),
             option("weight", -1.0),
@@ -337,6 +364,48 @@ RECORDS = (
             Extreme(([1e4, -1e4, 1e4, -1e4], [1.0, 0.0, 0.0, 1.0]), {}, [0, 0, 1e4, 1e4]),
             Extreme(([INF, -INF, INF], [1.0, 0.0, 0.0]), {}, [0, 0, INF]),
             Extreme(([50.0, -50.0], [1.0, 0.0]), {}, [math.exp(-50)] * 2),
+        ),
+        benchmark=Benchmark(
+            lambda xp, *arrays: plain_bce(xp, *arrays).mean(),
+            optax=lambda losses, *arrays: losses.sigmoid_binary_cross_entropy(*arrays).mean(),
+            kernels=3.0,
+        ),
+    ),
+    Record(
+        jaxloss.binary_cross_entropy,
+        draw_probabilities,
+        per_example(bce_of_probabilities_oracle),
+        about=About(
+            "Two classes, probabilities",
+            "probabilities, after a sigmoid",
+            "floats in [0, 1] of the same shape",
+            torch="BCELoss",
+            keras="BinaryCrossentropy",
+        ),
+        elementwise=True,
+        fits=weights_fit,
+        variants=({}, {"weight": 0.5}, {"weight": [[0.5], [2.0], [3.0]]}),
+        traced=("weight",),
+        differentiable=(0, 1),
+        torch_target=fractions,
+        refuses=(
+            option("weight", -1.0),
+            Bad((FLOATS, FLOATS), {"weight": np.ones(3, np.float32)}, "`weight` must broadcast to \\(3, 4\\)"),
+        ),
+        reports=(
+            Bad((FLOATS + 1, FLOATS), {}, "`pred` must hold values in \\[0, 1\\], .* binary_cross_entropy_with_logits"),
+            Bad((-FLOATS, FLOATS), {}, "`pred` must hold values in"),
+            *BINARY_REPORTS[:3],
+        ),
+        stress=Stress(
+            apart(numbers((), 1e-11, 1 - 2**-24), numbers((), 0, 1)), (4, 4), ({}, {"weight": 0.5}), unit="inputs"
+        ),
+        extremes=(
+            Extreme(([0.0, 1.0, 0.0, 1.0, 0.5], [0.0, 1.0, 1.0, 0.0, 1.0]), {}, [0, 0, 100, 100, math.log(2)]),
+            Extreme(([1e-30, 1e-8, 1 - 2.0**-24], [1.0, 0.0, 1.0]), {}, [30 * math.log(10), 1e-8, 2.0**-24]),
+        ),
+        benchmark=Benchmark(
+            lambda xp, p, target: -(target * xp.log(p) + (1 - target) * xp.log(1 - p)).mean(), kernels=3.0
         ),
     ),
     Record(
@@ -359,6 +428,7 @@ RECORDS = (
             BINARY, (5, 6), ({}, {"alpha": 0.7, "gamma": 1.5}, {"gamma": 0.0}, {"gamma": 0.5}), unit="inputs"
         ),
         extremes=BINARY_EXTREMES,
+        benchmark=Benchmark(plain_focal, kernels=4.0),
     ),
     Record(
         jaxloss.sigmoid_focal_loss,
@@ -384,6 +454,11 @@ RECORDS = (
             unit="inputs",
         ),
         extremes=tuple(Extreme(e.args, e.options | {"alpha": None}, e.expected) for e in BINARY_EXTREMES),
+        benchmark=Benchmark(
+            plain_sigmoid_focal,
+            optax=lambda losses, *arrays: losses.sigmoid_focal_loss(*arrays, alpha=0.25, gamma=2.0).mean(),
+            kernels=4.0,
+        ),
     ),
     Record(
         jaxloss.softmax_focal_loss,
@@ -424,6 +499,9 @@ RECORDS = (
             Extreme(([[1e4, 0.0], [60.0, 0.0]], [0, 0]), {"gamma": 0.5}, [0, 0]),
             Extreme(([[1e4, 0.0]], [0]), {"gamma": 0.0}, [0]),
             Extreme(([[0.5, -3.0], [1.0, 200.0]], [0, 0]), {"gamma": INF}, [0, 199]),
+        ),
+        benchmark=Benchmark(
+            plain_softmax_focal, sizes=CLASSES, draw=labelled, torch=softmax_focal_in_torch, kernels=4.0
         ),
     ),
 )

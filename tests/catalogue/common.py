@@ -64,6 +64,16 @@ def bce_oracle(pred, target, weight=None, pos_weight=None):
     return values * np.asarray(1.0 if weight is None else weight)
 
 
+def fractions(numbers: np.ndarray) -> np.ndarray:
+    """Probabilities stay as they are if all are; class indices always do."""
+    is_outside = numbers.dtype.kind == "f" and ((numbers < 0) | (numbers > 1)).any()
+    return numbers - np.floor(numbers) if is_outside else numbers
+
+
+def signs(numbers: np.ndarray) -> np.ndarray:
+    return np.where(numbers < 0, -1, 1).astype(numbers.dtype)
+
+
 def torch_classes(nn, pred, target, *, axis=-1, **options):
     return nn.cross_entropy(pred.movedim(axis, min(1, pred.ndim - 1)), target, **options)
 

@@ -3,12 +3,14 @@
 import math
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 import jaxloss
 from tests.catalogue.common import FLOATS, option
 from tests.catalogue.domains import scaled
-from tests.catalogue.record import About, Arrays, Bad, Extreme, Record, Stress, per_example
+from tests.catalogue.record import About, Arrays, Bad, Benchmark, Extreme, Record, Stress, per_example
 
 
 def draw_boxes(rng: np.random.Generator, batch: tuple[int, ...], options: dict[str, Any]) -> Arrays:
@@ -66,6 +68,42 @@ def draw_any_boxes(options: dict[str, Any]) -> Any:
     return corners.map(lambda corners: tuple(np.sort(corners, axis=1).reshape(2, 4)))
 
 
+def areas(xp: Any, pred: Any, target: Any) -> tuple[Any, Any, Any, Any]:
+    """Intersection over union, the union, and the width and height of the hull."""
+    low, high = xp.maximum(pred[:, :2], target[:, :2]), xp.minimum(pred[:, 2:], target[:, 2:])
+    hull = xp.maximum(pred[:, 2:], target[:, 2:]) - xp.minimum(pred[:, :2], target[:, :2])
+    extent, extent1, extent2 = xp.clip(high - low, 0), pred[:, 2:] - pred[:, :2], target[:, 2:] - target[:, :2]
+    intersection = extent[:, 0] * extent[:, 1]
+    union = extent1[:, 0] * extent1[:, 1] + extent2[:, 0] * extent2[:, 1] - intersection
+    return intersection / (union + 1e-7), union, hull[:, 0], hull[:, 1]
+
+
+def plain_iou(xp: Any, pred: Any, target: Any) -> Any:
+    return (1 - areas(xp, pred, target)[0]).mean()
+
+
+def plain_giou(xp: Any, pred: Any, target: Any) -> Any:
+    overlap, union, width, height = areas(xp, pred, target)
+    return (1 - overlap + (width * height - union) / (width * height + 1e-7)).mean()
+
+
+def plain_diou(xp: Any, pred: Any, target: Any) -> Any:
+    overlap, _, width, height = areas(xp, pred, target)
+    offset = (pred[:, :2] + pred[:, 2:] - target[:, :2] - target[:, 2:]) / 2
+    return (1 - overlap + (offset**2).sum(-1) / (width**2 + height**2 + 1e-7)).mean()
+
+
+def plain_ciou(xp: Any, pred: Any, target: Any) -> Any:
+    def angle(box: Any) -> Any:
+        return xp.arctan((box[:, 2] - box[:, 0]) / (box[:, 3] - box[:, 1]))
+
+    overlap = areas(xp, pred, target)[0]
+    aspect = 4 / math.pi**2 * (angle(target) - angle(pred)) ** 2
+    alpha = aspect / (1 - overlap + aspect + 1e-7)
+    alpha = jax.lax.stop_gradient(alpha) if xp is jnp else alpha.detach()
+    return plain_diou(xp, pred, target) + (alpha * aspect).mean()
+
+
 BOXES = np.tile(np.array([0, 0, 1, 1], np.float32), (3, 1))
 BOX_REPORTS = (
     Bad((BOXES[:, [2, 1, 0, 3]], BOXES), {}, "`pred` must hold boxes", plausible=True),
@@ -99,24 +137,34 @@ RECORDS = (
             reports=BOX_REPORTS,
             stress=Stress(draw_any_boxes, (4, 6), BOX_VARIANTS, unit="norm"),
             extremes=(*BOX_EXTREMES, *extremes),
+            benchmark=Benchmark(plain, sizes=((200_000,),)),
         )
-        for loss, oracle, in_torchvision, extremes in (
-            (jaxloss.box_iou_loss, iou_oracle, "", (Extreme(([[0.0, 0, 1, 1]], [[5.0, 5, 6, 6]]), {}, [1.0]),)),
+        for loss, oracle, plain, in_torchvision, extremes in (
+            (
+                jaxloss.box_iou_loss,
+                iou_oracle,
+                plain_iou,
+                "",
+                (Extreme(([[0.0, 0, 1, 1]], [[5.0, 5, 6, 6]]), {}, [1.0]),),
+            ),
             (
                 jaxloss.generalized_box_iou_loss,
                 giou_oracle,
+                plain_giou,
                 "generalized_box_iou_loss",
                 (Extreme(([[0.0, 0, 1, 1]], [[5.0, 5, 6, 6]]), {"eps": 0.0}, [1 + 34 / 36]),),
             ),
             (
                 jaxloss.distance_box_iou_loss,
                 diou_oracle,
+                plain_diou,
                 "distance_box_iou_loss",
                 (Extreme(([[0.0, 0, 1, 1]], [[5.0, 5, 6, 6]]), {"eps": 0.0}, [1 + 50 / 72]),),
             ),
             (
                 jaxloss.complete_box_iou_loss,
                 ciou_oracle,
+                plain_ciou,
                 "complete_box_iou_loss",
                 (
                     Extreme(([[0.0, 0, 2, 0]], [[0.0, 0, 2, 2]]), {"eps": 0.0}, [1 + 1 / 8 + 0.25**2 / 1.25]),

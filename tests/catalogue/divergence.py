@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 
 import jaxloss
-from tests.catalogue.common import LOGITS, PROBABILITIES
+from tests.catalogue.common import LOGITS, PROBABILITIES, fractions
 from tests.catalogue.domains import apart, numbers
-from tests.catalogue.record import INF, About, Arrays, Bad, Extreme, Record, Stress, per_example
+from tests.catalogue.record import INF, About, Arrays, Bad, Benchmark, Extreme, Record, Stress, per_example
 
 
 def draw_log_probabilities(rng: np.random.Generator, batch: tuple[int, ...], options: dict[str, Any]) -> Arrays:
@@ -40,7 +40,7 @@ RECORDS = (
         elementwise=True,
         variants=({}, {"log_target": True}),
         differentiable=(0, 1),
-        torch=lambda nn, *tensors, **options: nn.kl_div(*tensors, **options),
+        torch_target=fractions,
         default_reduction="batchmean",
         reports=(
             Bad((PROBABILITIES, PROBABILITIES), {}, "`pred` must hold log-probabilities.*log_softmax", plausible=True),
@@ -70,6 +70,12 @@ RECORDS = (
             Extreme(([-INF, -1.0], [0.0, 0.0]), {}, [0.0, 0.0]),
             Extreme(([-INF, 0.0], [1.0, 1.0]), {}, [INF, 0.0]),
             Extreme(([-INF, -1e4], [-INF, 0.0]), {"log_target": True}, [0.0, 1e4]),
+        ),
+        benchmark=Benchmark(
+            lambda xp, log_p, target: (target * (xp.log(target) - log_p)).sum(-1).mean(),
+            optax=lambda losses, *arrays: losses.kl_divergence(*arrays).mean(),
+            torch=lambda torch, *tensors: torch.nn.functional.kl_div(*tensors, reduction="batchmean"),
+            kernels=3.0,
         ),
     ),
 )

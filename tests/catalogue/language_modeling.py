@@ -1,21 +1,24 @@
 """Records of `jaxloss.language_modeling`."""
 
+import math
 from typing import Any
 
 import numpy as np
 
 import jaxloss
+from tests.catalogue.benchmarks import normal, plain_cross_entropy
 from tests.catalogue.common import (
     LABELS,
     LOGITS,
     cross_entropy_oracle,
     draw_class_logits,
+    fractions,
     log_softmax,
     option,
     torch_classes,
 )
 from tests.catalogue.domains import apart, integers, numbers
-from tests.catalogue.record import INF, NAN, About, Arrays, Bad, Extreme, Record, Stress, per_example
+from tests.catalogue.record import INF, NAN, About, Arrays, Bad, Benchmark, Extreme, Record, Stress, per_example
 
 
 def draw_features(rng: np.random.Generator, batch: tuple[int, ...], options: dict[str, Any]) -> Arrays:
@@ -48,6 +51,29 @@ def torch_linear(
     if reduction == "sum":
         return values.sum()
     return values.sum() / (keep * options["weight"][target] if "weight" in options else keep).sum()
+
+
+def linear_from_torch(*, input, target, linear_weight, linear_bias=None, ignore_index=None, **given):
+    index = -100 if ignore_index is None else ignore_index
+    return jaxloss.linear_cross_entropy(input, linear_weight.T, target, bias=linear_bias, ignore_index=index, **given)
+
+
+def heads(rng: np.random.Generator, tokens: int, features: int, classes: int) -> Arrays:
+    """Features, kernel, bias, labels. The bias is zero, so that a peer without one computes the same."""
+    kernel = normal(rng, features, classes) / np.float32(math.sqrt(features))
+    labels = rng.integers(0, classes, tokens, np.int32)
+    return normal(rng, tokens, features), kernel, np.zeros(classes, np.float32), labels
+
+
+def optax_linear(losses: Any, features: Any, kernel: Any, bias: Any, labels: Any) -> Any:
+    return losses.softmax_cross_entropy_with_integer_labels(features @ kernel + bias, labels).mean()
+
+
+def tokamax_linear(tokamax: Any, features: Any, kernel: Any, bias: Any, labels: Any) -> Any:
+    """It has no bias: what is drawn is zero, and so is its gradient."""
+    return tokamax.linear_softmax_cross_entropy_loss(
+        features, labels, kernel, reduction="mean", implementation="chunked_xla"
+    )
 
 
 RECORDS = (
@@ -85,6 +111,8 @@ RECORDS = (
         shared=(1,),
         garbage=((NAN, INF, -INF, 1e30), (), (-1, 99, -(2**31))),
         torch=torch_linear,
+        from_torch=linear_from_torch,
+        torch_target=fractions,
         refuses=(
             Bad((LOGITS, LOGITS, LABELS), {}, "`kernel` must be floating, of shape .*transposed"),
             Bad((LOGITS, LOGITS.T, LOGITS), {}, "`target` must hold integer"),
@@ -108,5 +136,19 @@ RECORDS = (
             apart(numbers((3,), -1e17, 1e17), numbers((3, 4), -1e17, 1e17), integers(0, 3)), (6, 6), unit="norm"
         ),
         extremes=(Extreme(([[1e4, 0.0]], [[1.0, 0.0], [0.0, 1.0]], [1]), {}, [1e4]),),
+        benchmark=Benchmark(
+            lambda xp, features, kernel, bias, labels: plain_cross_entropy(xp, features @ kernel + bias, labels),
+            sizes=((2048, 512, 32_768), (8192, 1024, 131_072)),
+            draw=heads,
+            optax=optax_linear,
+            torch=lambda torch, features, kernel, bias, labels: torch.nn.functional.cross_entropy(
+                features @ kernel + bias, labels
+            ),
+            tokamax=tokamax_linear,
+            call=lambda features, kernel, bias, labels: jaxloss.linear_cross_entropy(
+                features, kernel, labels, bias=bias
+            ),
+            gradients=(0, 1, 2),
+        ),
     ),
 )

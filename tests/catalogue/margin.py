@@ -3,9 +3,11 @@
 import math
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 import jaxloss
+from tests.catalogue.benchmarks import EMBEDDINGS, at, labelled, normal, plain_bce
 from tests.catalogue.common import (
     BINARY_REPORTS,
     CLASS_REPORTS,
@@ -18,10 +20,12 @@ from tests.catalogue.common import (
     bce_oracle,
     draw_binary_logits,
     draw_class_logits,
+    fractions,
     option,
+    signs,
 )
 from tests.catalogue.domains import SIGNS, apart, integers, numbers, together
-from tests.catalogue.record import INF, NAN, About, Arrays, Bad, Extreme, Record, Stress, per_example
+from tests.catalogue.record import INF, NAN, About, Arrays, Bad, Benchmark, Extreme, Record, Stress, per_example
 
 
 def draw_signs(rng: np.random.Generator, batch: tuple[int, ...], options: dict[str, Any]) -> Arrays:
@@ -78,6 +82,25 @@ def torch_multilabel_margin(nn, pred, target, *, reduction):
     return values.reshape(pred.shape[:-1]) if reduction == "none" else values
 
 
+def label_lists(rng: np.random.Generator, *size: int) -> Arrays:
+    """Up to eight labels an example, then -1."""
+    lists = rng.permuted(np.broadcast_to(np.arange(size[-1], dtype=np.int32), size), axis=-1)
+    ends = rng.integers(1, min(8, size[-1]), (*size[:-1], 1))
+    return normal(rng, *size), np.where(np.arange(size[-1]) < ends, lists, np.int32(-1))
+
+
+def plain_multi_margin(xp: Any, scores: Any, labels: Any) -> Any:
+    others = jnp.arange(scores.shape[-1]) != labels[:, None]
+    return (jnp.clip(1 - at(scores, labels)[:, None] + scores, 0) * others).mean()
+
+
+def plain_multilabel_margin(xp: Any, scores: Any, labels: Any) -> Any:
+    classes = scores.shape[-1]
+    listed = (labels[:, :, None] == jnp.arange(classes)).any(1)
+    hinges = jnp.clip(1 - scores[:, :, None] + scores[:, None, :], 0)
+    return (hinges * listed[:, :, None] * ~listed[:, None, :]).sum((1, 2)).mean() / classes
+
+
 SIGNED = apart(numbers(infinite=True), SIGNS)
 SIGN_REPORTS = tuple(
     Bad((FLOATS, wrong), {}, f"`target` must hold -1 or 1, got values from {got}.*2 \\* target - 1")
@@ -114,6 +137,11 @@ RECORDS = (
         reports=SIGN_REPORTS,
         stress=Stress(SIGNED, (4, 4)),
         extremes=HINGE_EXTREMES,
+        benchmark=Benchmark(
+            lambda xp, pred, target: xp.clip(1 - target * pred, 0).mean(),
+            optax=lambda losses, *arrays: losses.hinge_loss(*arrays).mean(),
+            kernels=3.0,
+        ),
     ),
     Record(
         jaxloss.squared_hinge_loss,
@@ -125,6 +153,11 @@ RECORDS = (
         reports=SIGN_REPORTS,
         stress=Stress(SIGNED, (4, 4)),
         extremes=tuple(Extreme(e.args, {}, np.square(e.expected)) for e in HINGE_EXTREMES),
+        benchmark=Benchmark(
+            lambda xp, pred, target: (xp.clip(1 - target * pred, 0) ** 2).mean(),
+            optax=lambda losses, *arrays: (losses.hinge_loss(*arrays) ** 2).mean(),
+            kernels=3.0,
+        ),
     ),
     Record(
         jaxloss.soft_margin_loss,
@@ -132,7 +165,7 @@ RECORDS = (
         per_example(lambda pred, target: np.log1p(np.exp(-target * pred))),
         about=About("Two classes, by a margin", "logits", "floats, -1 or 1, of the same shape", torch="SoftMarginLoss"),
         elementwise=True,
-        torch=lambda nn, *tensors, **options: nn.soft_margin_loss(*tensors, **options),
+        torch_target=signs,
         refuses=SIGN_REFUSES,
         reports=SIGN_REPORTS,
         stress=Stress(SIGNED, (4, 4), unit="inputs"),
@@ -141,6 +174,7 @@ RECORDS = (
             Extreme(([INF, -INF], [1.0, -1.0]), {}, [0, 0]),
             Extreme(([50.0, -50.0], [1.0, -1.0]), {}, [math.exp(-50)] * 2),
         ),
+        benchmark=Benchmark(lambda xp, pred, target: xp.log1p(xp.exp(-target * pred)).mean(), kernels=3.0),
     ),
     Record(
         jaxloss.hinge_embedding_loss,
@@ -156,13 +190,16 @@ RECORDS = (
         elementwise=True,
         variants=({}, {"margin": 2.5}, {"margin": -0.5}),
         traced=("margin",),
-        torch=lambda nn, *tensors, **options: nn.hinge_embedding_loss(*tensors, **options),
+        torch_target=signs,
         refuses=(*SIGN_REFUSES, option("margin", NAN)),
         reports=SIGN_REPORTS,
         stress=Stress(SIGNED, (4, 4), ({}, {"margin": 2.5}, {"margin": -0.5})),
         extremes=(
             Extreme(([1e30, 1e30, 1.0, 0.0], [1.0, -1.0, -1.0, 1.0]), {}, [1e30, 0, 0, 0]),
             Extreme(([INF, -INF], [-1.0, 1.0]), {}, [0, -INF]),
+        ),
+        benchmark=Benchmark(
+            lambda xp, pred, target: xp.where(target == 1, pred, xp.clip(1 - pred, 0)).mean(), kernels=3.0
         ),
     ),
     Record(
@@ -182,7 +219,7 @@ RECORDS = (
         traced=("margin",),
         differentiable=(0, 1),
         garbage=((NAN, INF, -INF, 1e30),) * 3,
-        torch=lambda nn, *tensors, **options: nn.margin_ranking_loss(*tensors, **options),
+        torch_target=signs,
         refuses=(
             option("margin", NAN, (FLOATS,) * 3),
             *(Bad((FLOATS, *bad.args), {}, bad.message) for bad in SIGN_REFUSES),
@@ -192,6 +229,9 @@ RECORDS = (
         extremes=(
             Extreme(([1e30, 1e30, 2.0], [0.0, 0.0, 2.0], [1.0, -1.0, 1.0]), {}, [0, 1e30, 0]),
             Extreme(([INF, -INF], [0.0, 0.0], [1.0, -1.0]), {}, [0, 0]),
+        ),
+        benchmark=Benchmark(
+            lambda xp, input1, input2, target: xp.clip(-target * (input1 - input2), 0).mean(), kernels=3.0
         ),
     ),
     Record(
@@ -238,6 +278,7 @@ RECORDS = (
             Extreme(([[3.0]], [0]), {}, [0]),
             Extreme(([[1.0, 0.0, 3.0]], [0]), {}, [1]),
         ),
+        benchmark=Benchmark(plain_multi_margin, draw=labelled, kernels=3.0),
     ),
     Record(
         jaxloss.multilabel_margin_loss,
@@ -270,6 +311,7 @@ RECORDS = (
             Extreme(([[1e4, 0.0, -1e4]] * 2, [[-1, 0, 0], [2, 1, 0]]), {}, [0, 0]),
             Extreme(([[1.0, 0.0, 0.0]], [[0, -1, -1]]), {}, [0]),
         ),
+        benchmark=Benchmark(plain_multilabel_margin, sizes=EMBEDDINGS[:1], draw=label_lists),
     ),
     Record(
         jaxloss.multilabel_soft_margin_loss,
@@ -285,7 +327,7 @@ RECORDS = (
         variants=({}, {"weight": [0.5, 2.0, 0.0, 1.5, 1.0]}),
         traced=("weight",),
         differentiable=(0, 1),
-        torch=lambda nn, *tensors, **options: nn.multilabel_soft_margin_loss(*tensors, **options),
+        torch_target=fractions,
         refuses=(
             Bad((LOGITS, LABELS), {}, "`target` must be floating, of shape .* for class indices, multi_margin_loss"),
             Bad((LOGITS, LOGITS), {"weight": np.ones(3, np.float32)}, "`weight` must have one number a class"),
@@ -304,6 +346,12 @@ RECORDS = (
         extremes=(
             Extreme(([[1e4, -1e4], [1e4, -1e4]], [[1.0, 0.0], [0.0, 1.0]]), {}, [0, 1e4]),
             Extreme(([[INF, -INF]], [[1.0, 0.0]]), {}, [0]),
+        ),
+        benchmark=Benchmark(
+            lambda xp, *arrays: plain_bce(xp, *arrays).mean(-1).mean(),
+            draw=lambda rng, *size: draw_binary_logits(rng, size, {}),
+            optax=lambda losses, *arrays: losses.sigmoid_binary_cross_entropy(*arrays).mean(-1).mean(),
+            kernels=3.0,
         ),
     ),
 )

@@ -3,12 +3,14 @@
 import math
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 import jaxloss
+from tests.catalogue.benchmarks import EMBEDDINGS, normal
 from tests.catalogue.common import FLOATS, option
 from tests.catalogue.domains import SIGNS, scaled, together
-from tests.catalogue.record import INF, NAN, About, Arrays, Bad, Extreme, Record, Stress, per_example
+from tests.catalogue.record import INF, NAN, About, Arrays, Bad, Benchmark, Extreme, Record, Stress, per_example
 
 
 def draw_triplets(rng: np.random.Generator, batch: tuple[int, ...], options: dict[str, Any]) -> Arrays:
@@ -43,6 +45,13 @@ def triplet_with_distance_oracle(anchor, positive, negative, distance_function=N
     return np.maximum(distance(anchor, positive) - far + margin, 0)
 
 
+def triplet_from_torch(*, distance_function=None, **given):
+    """PyTorch's samples have no distance but PairwiseDistance."""
+    if distance_function is not None:
+        given["distance_function"] = lambda x, y: jnp.linalg.norm(x - y + 1e-6, axis=-1)
+    return jaxloss.triplet_margin_with_distance_loss(**given)
+
+
 def draw_pairs(rng: np.random.Generator, batch: tuple[int, ...], options: dict[str, Any]) -> Arrays:
     return *rng.normal(size=(2, *batch, 4)), 2.0 * rng.integers(0, 2, size=batch) - 1
 
@@ -58,6 +67,29 @@ def torch_cosine(nn, input1, input2, target, *, reduction, **options):
     rows = input1.flatten(0, -2), input2.flatten(0, -2), target.flatten()
     values = nn.cosine_embedding_loss(*rows, reduction=reduction, **options)
     return values.reshape(target.shape) if reduction == "none" else values
+
+
+def triplets(rng: np.random.Generator, *size: int) -> Arrays:
+    return tuple(normal(rng, 3, *size))
+
+
+def pairs(rng: np.random.Generator, *size: int) -> Arrays:
+    return *normal(rng, 2, *size), rng.choice(np.array([-1, 1], np.float32), size[:-1])
+
+
+def plain_triplet(xp: Any, anchor: Any, positive: Any, negative: Any) -> Any:
+    near, far = (jnp.sqrt(((anchor - other + 1e-6) ** 2).sum(-1)) for other in (positive, negative))
+    return jnp.clip(near - far + 1, 0).mean()
+
+
+def plain_cosine(xp: Any, input1: Any, input2: Any, target: Any) -> Any:
+    similarity = (input1 * input2).sum(-1) / jnp.linalg.norm(input1, axis=-1) / jnp.linalg.norm(input2, axis=-1)
+    return jnp.where(target == 1, 1 - similarity, jnp.clip(similarity, 0)).mean()
+
+
+def optax_cosine(losses: Any, input1: Any, input2: Any, target: Any) -> Any:
+    similarity = losses.cosine_similarity(input1, input2)
+    return jnp.where(target == 1, 1 - similarity, jnp.clip(similarity, 0)).mean()
 
 
 TRIPLETS = together(scaled((3, 3), (-100, 110)))
@@ -87,7 +119,6 @@ RECORDS = (
         traced=("margin", "p", "eps"),
         differentiable=(0, 1, 2),
         garbage=((NAN, INF, -INF, 1e30),) * 3,
-        torch=lambda nn, *tensors, **options: nn.triplet_margin_loss(*tensors, **options),
         refuses=(
             option("margin", 0.0, (FLOATS,) * 3),
             option("p", 0.0, (FLOATS,) * 3),
@@ -105,6 +136,12 @@ RECORDS = (
             Extreme(([[1e30, 0.0]], [[0.0, 0.0]], [[0.0, 0.0]]), {}, [1.0]),
             Extreme(([[0.0, 0.0]], [[1e30, 0.0]], [[0.0, 0.0]]), {}, [1e30]),
             Extreme(([[0.0, 0.0]], [[1e-30, 0.0]], [[0.0, 0.0]]), {"eps": 0.0}, [1.0]),
+        ),
+        benchmark=Benchmark(
+            plain_triplet,
+            sizes=EMBEDDINGS,
+            draw=triplets,
+            optax=lambda losses, *arrays: losses.triplet_margin_loss(*arrays).mean(),
         ),
     ),
     Record(
@@ -128,7 +165,7 @@ RECORDS = (
         traced=("margin",),
         differentiable=(0, 1, 2),
         garbage=((NAN, INF, -INF, 1e30),) * 3,
-        torch=lambda nn, *tensors, **options: nn.triplet_margin_with_distance_loss(*tensors, **options),
+        from_torch=triplet_from_torch,
         refuses=(
             option("margin", 0.0, (FLOATS,) * 3),
             Bad((np.float32(1),) * 3, {}, "`anchor` must have the features on its last axis"),
@@ -146,6 +183,7 @@ RECORDS = (
             Extreme(([[1.0, 2.0]],) * 3, {}, [1.0]),
             Extreme(([[0.0, 0.0]], [[1e30, 0.0]], [[0.0, 0.0]]), {}, [1e30]),
         ),
+        benchmark=Benchmark(plain_triplet, sizes=EMBEDDINGS, draw=triplets),
     ),
     Record(
         jaxloss.cosine_embedding_loss,
@@ -179,5 +217,6 @@ RECORDS = (
             Extreme(([[1e-30, 0.0]], [[1.0, 0.0]], [1.0]), {}, [1.0]),
             Extreme(([[1.0, 1e-4]], [[1.0, 0.0]], [1.0]), {}, [0.5e-8 + 1e-12]),
         ),
+        benchmark=Benchmark(plain_cosine, sizes=EMBEDDINGS, draw=pairs, optax=optax_cosine),
     ),
 )

@@ -79,6 +79,31 @@ class About:
 
 
 @dataclass(frozen=True)
+class Benchmark:
+    """What `python -m benchmarks` measures: the sizes at which a loss matters, and the peers that compute the same.
+
+    A peer is given its namespace first (`jax.numpy`, `torch`, `optax.losses`, `tokamax`), because none but the first
+    need be installed, then the arrays; it gives the mean.
+    """
+
+    # As people write it. Where PyTorch lacks the loss it is given `torch` too, in place of `jax.numpy`.
+    plain: Callable[..., Any]
+    sizes: tuple[tuple[int, ...], ...] = ((4096, 1024),)
+    # (rng, *size) -> arrays. By default the record draws a batch of that size.
+    draw: Callable[..., Arrays] | None = None
+    optax: Callable[..., Any] | None = None
+    # Where it is not `torch.nn.functional`'s function of the same name.
+    torch: Callable[..., Any] | None = None
+    tokamax: Callable[..., Any] | None = None
+    # How ours is called, where it is not just the loss of the arrays.
+    call: Callable[..., Any] | None = None
+    # Positions of the arrays that gradients flow to: by default those that the record differentiates, but for a target.
+    gradients: tuple[int, ...] | None = None
+    # How many times as long as a kernel that only reads and writes it may take.
+    kernels: float | None = None
+
+
+@dataclass(frozen=True)
 class Record:
     """One loss: how to draw it, what it must be, what it must refuse, and what is particular to it as data."""
 
@@ -111,8 +136,13 @@ class Record:
     in_a_shard: dict[str, Any] | None = None
     # What garbage may stand under a mask, an array each.
     garbage: tuple[tuple[float, ...], ...] = ((NAN, INF, -INF, 1e30), (NAN, INF, -INF, 1e30))
-    # (torch.nn.functional, *tensors, reduction, **options), None where PyTorch lacks it.
+    # (torch.nn.functional, *tensors, reduction, **options), where it is not PyTorch's function of the same name.
     torch: Callable[..., Any] | None = None
+    # (**arguments by PyTorch's names) -> loss, where more differs than that PyTorch calls the first array `input`, has
+    # the class axis elsewhere, and ignores -100.
+    from_torch: Callable[..., Any] | None = None
+    # Moves targets into their domain: PyTorch draws some of its samples from outside of it.
+    torch_target: Callable[[np.ndarray], np.ndarray] | None = None
     default_reduction: str = "mean"
     # Whether "mean" does more than to average the unreduced losses by their weights.
     own_mean: Callable[[dict[str, Any]], bool] = lambda options: False
@@ -128,6 +158,7 @@ class Record:
     admits_any_value: bool = False
     extremes: tuple[Extreme, ...] = field(default=())
     stress: Stress = field(kw_only=True)
+    benchmark: Benchmark = field(kw_only=True)
 
     @property
     def name(self) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import jaxloss
 from tests.catalogue.common import FLOATS, option
 from tests.catalogue.domains import LARGEST, apart, numbers, together
-from tests.catalogue.record import INF, NAN, About, Arrays, Bad, Extreme, Record, Stress, per_example
+from tests.catalogue.record import INF, NAN, About, Arrays, Bad, Benchmark, Extreme, Record, Stress, per_example
 
 
 def draw_errors(rng: np.random.Generator, batch: tuple[int, ...], options: dict[str, Any]) -> Arrays:
@@ -77,6 +77,21 @@ def poisson_oracle(pred, target, log_input=True, full=False, eps=1e-8):
     return values + np.where(target > 1, stirling, 0) if full else values
 
 
+def plain_smooth_l1(xp: Any, pred: Any, target: Any) -> Any:
+    error = abs(pred - target)
+    return xp.where(error < 1, 0.5 * error**2, error - 0.5).mean()
+
+
+def plain_quantile(xp: Any, pred: Any, target: Any) -> Any:
+    error = target - pred
+    return xp.maximum(0.9 * error, -0.1 * error).mean()
+
+
+def plain_gaussian(xp: Any, pred: Any, target: Any, var: Any) -> Any:
+    var = xp.maximum(var, 1e-6)
+    return 0.5 * (xp.log(var) + (pred - target) ** 2 / var).mean()
+
+
 PAIRS = together(numbers((2,)))
 
 RECORDS = (
@@ -96,9 +111,13 @@ RECORDS = (
         admits_any_value=True,
         unstored_sums=("bfloat16",),
         differentiable=(0, 1),
-        torch=lambda nn, *tensors, **options: nn.mse_loss(*tensors, **options),
         stress=Stress(PAIRS, (4, 4)),
         extremes=(Extreme(([1e18, 0.0], [0.0, 0.0]), {}, [1e36, 0.0]),),
+        benchmark=Benchmark(
+            lambda xp, pred, target: ((pred - target) ** 2).mean(),
+            optax=lambda losses, *arrays: losses.squared_error(*arrays).mean(),
+            kernels=1.3,
+        ),
     ),
     Record(
         jaxloss.l1_loss,
@@ -111,9 +130,9 @@ RECORDS = (
         admits_any_value=True,
         unstored_sums=("bfloat16",),
         differentiable=(0, 1),
-        torch=lambda nn, *tensors, **options: nn.l1_loss(*tensors, **options),
         stress=Stress(PAIRS, (4, 4)),
         extremes=(Extreme(([1e38, 0.0, -INF], [0.0, 0.0, 0.0]), {}, [1e38, 0.0, INF]),),
+        benchmark=Benchmark(lambda xp, pred, target: abs(pred - target).mean(), kernels=1.3),
     ),
     Record(
         jaxloss.smooth_l1_loss,
@@ -125,7 +144,6 @@ RECORDS = (
         variants=({}, {"beta": 0.3}, {"beta": 0.0}),
         traced=("beta",),
         differentiable=(0, 1),
-        torch=lambda nn, *tensors, **options: nn.smooth_l1_loss(*tensors, **options),
         refuses=(option("beta", -1.0), option("beta", NAN)),
         stress=Stress(PAIRS, (4, 4), ({}, {"beta": 0.3}, {"beta": 0.0}, {"beta": 1e-30}, {"beta": 1e30})),
         extremes=(
@@ -133,6 +151,7 @@ RECORDS = (
             Extreme(([0.0, 2.0], [0.0, 0.0]), {"beta": 0.0}, [0.0, 2.0]),
             Extreme(([0.0, 2.0], [0.0, 0.0]), {"beta": 1e-39}, [0.0, 2.0]),
         ),
+        benchmark=Benchmark(plain_smooth_l1, kernels=1.3),
     ),
     Record(
         jaxloss.huber_loss,
@@ -152,10 +171,12 @@ RECORDS = (
         variants=({}, {"delta": 0.3}),
         traced=("delta",),
         differentiable=(0, 1),
-        torch=lambda nn, *tensors, **options: nn.huber_loss(*tensors, **options),
         refuses=(option("delta", -1.0), option("delta", 0), option("delta", np.float32(-1))),
         stress=Stress(PAIRS, (4, 4), ({}, {"delta": 0.3}, {"delta": 1e-30}, {"delta": 1e30})),
         extremes=(Extreme(([1e37, 0.0, -INF], [0.0, 0.0, 0.0]), {"delta": 2.0}, [2e37, 0.0, INF]),),
+        benchmark=Benchmark(
+            plain_smooth_l1, optax=lambda losses, *arrays: losses.huber_loss(*arrays).mean(), kernels=1.3
+        ),
     ),
     Record(
         jaxloss.log_cosh_loss,
@@ -171,6 +192,10 @@ RECORDS = (
         extremes=(
             Extreme(([1e38, 0.0, -INF, 1e4], [0.0, 0.0, 0.0, 0.0]), {}, [1e38, 0.0, INF, 1e4 - math.log(2)]),
             *(Extreme(([d], [0.0]), {}, [d**2 / 2 - d**4 / 12]) for d in (1e-1, 1e-2, 1e-4, 1e-8, 1e-15)),
+        ),
+        benchmark=Benchmark(
+            lambda xp, pred, target: xp.log(xp.cosh(pred - target)).mean(),
+            optax=lambda losses, *arrays: losses.log_cosh(*arrays).mean(),
         ),
     ),
     Record(
@@ -206,6 +231,7 @@ RECORDS = (
             Extreme(([INF, -INF], [0.0, 0.0]), {"quantile": 1.0}, [0.0, INF]),
             Extreme(([[0.0, 0.0, 2.0]], [2.0]), {"quantile": [0.0, 1.0, 0.5]}, [[0.0, 2.0, 0.0]]),
         ),
+        benchmark=Benchmark(plain_quantile, call=lambda *arrays: jaxloss.quantile_loss(*arrays, quantile=0.9)),
     ),
     Record(
         jaxloss.gaussian_nll_loss,
@@ -224,7 +250,6 @@ RECORDS = (
         traced=("eps",),
         differentiable=(0, 1, 2),
         garbage=((NAN, INF, -INF, 1e30), (NAN, INF, -INF, 1e30), (NAN, INF, -INF, 0.0, -1.0)),
-        torch=lambda nn, *tensors, **options: nn.gaussian_nll_loss(*tensors, **options),
         refuses=(
             option("eps", -1.0, (FLOATS,) * 3),
             Bad((FLOATS, FLOATS, FLOATS[0]), {}, "`var` must be floating, of shape \\(3, 4\\) or \\(1, 4\\) or"),
@@ -243,6 +268,7 @@ RECORDS = (
             Extreme(([1e25], [0.0], [1e30]), {}, [math.log(1e30) / 2 + 0.5e20]),
             Extreme(([[1.0], [2.0]], [[0.0], [0.0]], 4.0), {}, [[math.log(2) + 1 / 8], [math.log(2) + 1 / 2]]),
         ),
+        benchmark=Benchmark(plain_gaussian),
     ),
     Record(
         jaxloss.poisson_nll_loss,
@@ -259,7 +285,7 @@ RECORDS = (
         variants=({}, {"full": True}, {"log_input": False, "eps": 1e-2}),
         traced=("eps",),
         differentiable=(0, 1),
-        torch=lambda nn, *tensors, **options: nn.poisson_nll_loss(*tensors, **options),
+        torch_target=np.abs,
         refuses=(option("eps", -1.0),),
         reports=(
             Bad((FLOATS, -FLOATS), {}, "`target` must hold values at least 0"),
@@ -278,5 +304,6 @@ RECORDS = (
             Extreme(([0.0, 0.0], [0.0, 1.0]), {"log_input": False}, [0, -math.log(1e-8)]),
             Extreme(([0.0, 1.0], [0.0, 0.0]), {"log_input": False, "eps": 0.0}, [0, 1]),
         ),
+        benchmark=Benchmark(lambda xp, pred, target: (xp.exp(pred) - target * pred).mean()),
     ),
 )

@@ -2,12 +2,13 @@
 
 from typing import Any
 
+import jax
 import numpy as np
 
 import jaxloss
 from tests.catalogue.common import BINARY_REPORTS, FLOATS, option, sigmoid
 from tests.catalogue.domains import apart, numbers
-from tests.catalogue.record import INF, About, Arrays, Bad, Extreme, Record, Stress
+from tests.catalogue.record import INF, About, Arrays, Bad, Benchmark, Extreme, Record, Stress
 
 
 def draw_masks(rng: np.random.Generator, batch: tuple[int, ...], options: dict[str, Any]) -> Arrays:
@@ -22,6 +23,17 @@ def dice_oracle(pred, target, where: Any = True, from_logits=True, axis: Any = N
     kept = np.broadcast_to(where, target.shape).any(axis)
     overlap = (2 * (p * target).sum(axis) + smooth) / (p.sum(axis) + target.sum(axis) + np.where(kept, smooth, 1))
     return np.where(kept, 1 - overlap, 0), np.asarray(kept, float)
+
+
+def plain_dice(xp: Any, logits: Any, target: Any) -> Any:
+    p = 1 / (1 + xp.exp(-logits))
+    overlap, total = (p * target).sum((1, 2)), (p + target).sum((1, 2))
+    return (1 - (2 * overlap + 1e-5) / (total + 1e-5)).mean()
+
+
+def optax_dice(losses: Any, logits: Any, target: Any) -> Any:
+    """It takes one class."""
+    return jax.vmap(lambda *masks: losses.binary_dice_loss(*masks, smooth=1e-5), in_axes=-1)(logits, target).mean()
 
 
 RECORDS = (
@@ -66,6 +78,13 @@ RECORDS = (
             Extreme(([1e4, -1e4], [0.0, 1.0]), {}, 1.0 - 1e-5 / (2 + 1e-5)),
             Extreme(([INF, -INF], [1.0, 0.0]), {}, 0.0),
             Extreme(([0.0, 0.0], [0.0, 0.0]), {"from_logits": False, "smooth": 0.0}, 0.0),
+        ),
+        benchmark=Benchmark(
+            plain_dice,
+            sizes=((8, 128, 128, 16),),
+            optax=optax_dice,
+            call=lambda *arrays: jaxloss.dice_loss(*arrays, axis=(1, 2)),
+            kernels=3.0,
         ),
     ),
 )

@@ -4,12 +4,15 @@ import itertools
 import math
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 import jaxloss
+from tests.catalogue.benchmarks import normal
 from tests.catalogue.common import FLOATS, LABELS, PROBABILITIES, SUMMABLE, log_softmax, option
 from tests.catalogue.domains import apart, integers, numbers
-from tests.catalogue.record import INF, NAN, About, Arrays, Bad, Extreme, Record, Stress, per_example
+from tests.catalogue.record import INF, NAN, About, Arrays, Bad, Benchmark, Extreme, Record, Stress, per_example
 
 FRAMES, SYMBOLS, LABELS_LONG = 4, 4, 2
 ALIGNMENTS = np.array(list(itertools.product(range(SYMBOLS), repeat=FRAMES)))
@@ -39,6 +42,44 @@ def torch_ctc(nn, pred, target, **options):
     return values.reshape(pred.shape[:-2]) if options["reduction"] == "none" else values
 
 
+def ctc_from_torch(*, log_probs, targets, input_lengths, target_lengths, **given):
+    lengths = {"input_lengths": jnp.asarray(input_lengths), "target_lengths": jnp.asarray(target_lengths)}
+    return jaxloss.ctc_loss(jnp.moveaxis(log_probs, 0, -2), targets, **lengths, **given)
+
+
+def sequences(rng: np.random.Generator, batch: int, time: int, classes: int, labels: int) -> Arrays:
+    """No label follows itself, so that as many frames as labels are enough."""
+    steps = rng.integers(1, classes - 1, (batch, labels))
+    return normal(rng, batch, time, classes), (1 + steps.cumsum(-1) % (classes - 1)).astype(np.int32)
+
+
+def plain_ctc(xp: Any, logits: Any, labels: Any) -> Any:
+    log_p = jax.nn.log_softmax(logits.astype(jnp.float32))
+    states = jnp.zeros((len(labels), 2 * labels.shape[1] + 1), labels.dtype).at[:, 1::2].set(labels)
+    emissions = jnp.moveaxis(jnp.take_along_axis(log_p, states[:, None], -1), 1, 0)
+    may_skip = (states != 0) & (states != jnp.roll(states, 2, -1))
+
+    def step(log_alpha: Any, emission: Any) -> tuple[Any, None]:
+        moved = jnp.pad(log_alpha, ((0, 0), (2, 0)), constant_values=-1e30)
+        paths = jnp.logaddexp(log_alpha, moved[:, 1:-1])
+        return jnp.logaddexp(paths, jnp.where(may_skip, moved[:, :-2], -1e30)) + emission, None
+
+    start = jnp.where(jnp.arange(states.shape[1]) < 2, emissions[0], -1e30)
+    log_alpha, _ = jax.lax.scan(step, start, emissions[1:])
+    return -jnp.logaddexp(log_alpha[:, -1], log_alpha[:, -2]).mean() / labels.shape[1]
+
+
+def optax_ctc(losses: Any, logits: Any, labels: Any) -> Any:
+    values = losses.ctc_loss(logits, jnp.zeros(logits.shape[:2]), labels, jnp.zeros(labels.shape))
+    return values.mean() / labels.shape[1]
+
+
+def ctc_in_torch(torch: Any, logits: Any, labels: Any) -> Any:
+    log_p = logits.float().log_softmax(-1).movedim(1, 0)
+    lengths = [[size] * len(labels) for size in (logits.shape[1], labels.shape[1])]
+    return torch.nn.functional.ctc_loss(log_p, labels, *lengths)
+
+
 RECORDS = (
     Record(
         jaxloss.ctc_loss,
@@ -56,6 +97,7 @@ RECORDS = (
         variants=({}, {"blank": 2, "zero_infinity": True}),
         garbage=((NAN, INF, -INF, 1e30), (-1, 99, 0, 2)),
         torch=torch_ctc,
+        from_torch=ctc_from_torch,
         own_mean=lambda options: True,
         refuses=(
             Bad((FLOATS[0], LABELS), {}, "`pred` must be \\(..., time, classes\\)"),
@@ -84,6 +126,13 @@ RECORDS = (
             Extreme(([[1e4, 0.0], [1e4, 0.0]], [1]), {}, 1e4 - math.log(2)),
             Extreme(([[0.0, 0.0]], [1, 1]), {}, INF),
             Extreme(([[0.0, 0.0]], [1, 1]), {"zero_infinity": True}, 0.0),
+        ),
+        benchmark=Benchmark(
+            plain_ctc,
+            sizes=((16, 200, 64, 50), (32, 1000, 128, 200)),
+            draw=sequences,
+            optax=optax_ctc,
+            torch=ctc_in_torch,
         ),
     ),
 )

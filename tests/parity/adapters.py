@@ -1,5 +1,6 @@
 """How a call of PyTorch is written with jaxloss: functions with PyTorch's parameters, in PyTorch's layout."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -7,80 +8,26 @@ import jax
 import jax.numpy as jnp
 
 import jaxloss
+from tests.catalogue.record import Record
+from tests.parity.samples import RECORDS
 
 Loss = Callable[..., jax.Array]
 
 
-def by_name(loss: Loss) -> Loss:
-    """What follows the first array has PyTorch's names."""
-    return lambda *, input, **given: loss(input, **given)
+def adapter(record: Record) -> Loss:
+    """PyTorch's `input` is the first array, its class axis 1, or 0 for a single example, and it ignores -100."""
+    ignores = "ignore_index" in inspect.signature(record.loss).parameters
+
+    def call(**given: Any) -> jax.Array:
+        first = [given.pop("input")] if "input" in given else []
+        axis = {"axis": min(1, first[0].ndim - 1)} if record.class_axis else {}
+        ignored = {"ignore_index": -100} if ignores else {}
+        return record.loss(*first, **axis, **ignored | given)
+
+    return record.from_torch or call
 
 
-def of_classes(loss: Loss) -> Loss:
-    """PyTorch's class axis is 1, or 0 for a single example."""
-    return lambda *, input, **given: loss(input, axis=min(1, input.ndim - 1), **given)
-
-
-def nll_loss(*, ignore_index: int = -100, **given: Any) -> jax.Array:
-    return of_classes(jaxloss.nll_loss)(ignore_index=ignore_index, **given)
-
-
-def cross_entropy(*, target: jax.Array, ignore_index: int = -100, **given: Any) -> jax.Array:
-    if not jnp.issubdtype(target.dtype, jnp.floating):
-        return of_classes(jaxloss.cross_entropy)(target=target, ignore_index=ignore_index, **given)
-    if ignore_index != -100:
-        given["ignore_index"] = ignore_index  # which is refused: probabilities have no index
-    return of_classes(jaxloss.soft_target_cross_entropy)(target=target, **given)
-
-
-def linear_cross_entropy(
-    *,
-    input: Any,
-    linear_weight: Any,
-    linear_bias: Any = None,
-    ignore_index: int | None = None,
-    **given: Any,
-) -> jax.Array:
-    index = -100 if ignore_index is None else ignore_index
-    return jaxloss.linear_cross_entropy(input, linear_weight.T, bias=linear_bias, ignore_index=index, **given)
-
-
-def triplet_margin_with_distance_loss(*, distance_function: Any = None, **given: Any) -> jax.Array:
-    """PyTorch's samples have no distance but PairwiseDistance."""
-    if distance_function is not None:
-        given["distance_function"] = lambda x, y: jnp.linalg.norm(x - y + 1e-6, axis=-1)
-    return jaxloss.triplet_margin_with_distance_loss(**given)
-
-
-def ctc_loss(*, log_probs: Any, targets: Any, input_lengths: Any, target_lengths: Any, **given: Any) -> jax.Array:
-    lengths = {"input_lengths": jnp.asarray(input_lengths), "target_lengths": jnp.asarray(target_lengths)}
-    return jaxloss.ctc_loss(jnp.moveaxis(log_probs, 0, -2), targets, **lengths, **given)
-
-
-ADAPTERS: dict[str, Loss] = {
-    "binary_cross_entropy": by_name(jaxloss.binary_cross_entropy),
-    "binary_cross_entropy_with_logits": by_name(jaxloss.binary_cross_entropy_with_logits),
-    "cosine_embedding_loss": jaxloss.cosine_embedding_loss,
-    "cross_entropy": cross_entropy,
-    "ctc_loss": ctc_loss,
-    "gaussian_nll_loss": by_name(jaxloss.gaussian_nll_loss),
-    "hinge_embedding_loss": by_name(jaxloss.hinge_embedding_loss),
-    "huber_loss": by_name(jaxloss.huber_loss),
-    "kl_div": by_name(jaxloss.kl_div),
-    "l1_loss": by_name(jaxloss.l1_loss),
-    "linear_cross_entropy": linear_cross_entropy,
-    "margin_ranking_loss": jaxloss.margin_ranking_loss,
-    "mse_loss": by_name(jaxloss.mse_loss),
-    "multi_margin_loss": of_classes(jaxloss.multi_margin_loss),
-    "multilabel_margin_loss": by_name(jaxloss.multilabel_margin_loss),
-    "multilabel_soft_margin_loss": by_name(jaxloss.multilabel_soft_margin_loss),
-    "nll_loss": nll_loss,
-    "poisson_nll_loss": by_name(jaxloss.poisson_nll_loss),
-    "smooth_l1_loss": by_name(jaxloss.smooth_l1_loss),
-    "soft_margin_loss": by_name(jaxloss.soft_margin_loss),
-    "triplet_margin_loss": jaxloss.triplet_margin_loss,
-    "triplet_margin_with_distance_loss": triplet_margin_with_distance_loss,
-}
+ADAPTERS = {name: adapter(record) for name, record in RECORDS.items()}
 
 
 # What to write instead, where the call as it stands is refused
@@ -132,7 +79,8 @@ def in_two_steps(loss: Loss) -> Loss:
         **given: Any,
     ) -> jax.Array:
         logits = jnp.tensordot(input, linear_weight, (-1, -1)) + linear_bias
-        return cross_entropy(input=logits, ignore_index=-100 if ignore_index is None else ignore_index, **given)
+        index = -100 if ignore_index is None else ignore_index
+        return ADAPTERS["cross_entropy"](input=logits, ignore_index=index, **given)
 
     return call
 

@@ -14,7 +14,7 @@ import torch  # pyright: ignore[reportMissingImports] an extra of its own
 import jaxloss
 from tests.parity.adapters import ADAPTERS, Loss
 from tests.parity.differences import DIFFERENCES, Different, Refused, difference_of
-from tests.parity.samples import Sample, differentiable, error_samples, samples
+from tests.parity.samples import RECORDS, Sample, differentiable, error_samples, samples
 from tests.support import assert_close
 
 REFUSALS = (AssertionError, TypeError, ValueError)
@@ -139,7 +139,7 @@ def all_equal(ours: Numbers, theirs: Numbers) -> bool:
 
 
 def reductions(sample: Sample) -> tuple[str, ...]:
-    return ("none", "mean", "sum", *(["batchmean"] if sample.function == "kl_div" else []))
+    return tuple(sorted({"none", "mean", "sum", RECORDS[sample.function].default_reduction}))
 
 
 def arrays_of(sample: Sample) -> dict[str, jax.Array]:

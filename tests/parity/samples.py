@@ -10,64 +10,18 @@ import torch  # pyright: ignore[reportMissingImports] an extra of its own
 from torch.testing._internal.common_methods_invocations import op_db  # pyright: ignore[reportMissingImports]
 from torch.testing._internal.common_modules import module_db  # pyright: ignore[reportMissingImports]
 
+from tests.catalogue import TABLE
+
 nn: Any = torch.nn.functional
 torch.set_num_threads(1)  # the samples are small: more threads only wait for each other
 
-FUNCTION_OF = {
-    "BCELoss": "binary_cross_entropy",
-    "BCEWithLogitsLoss": "binary_cross_entropy_with_logits",
-    "CTCLoss": "ctc_loss",
-    "CosineEmbeddingLoss": "cosine_embedding_loss",
-    "CrossEntropyLoss": "cross_entropy",
-    "GaussianNLLLoss": "gaussian_nll_loss",
-    "HingeEmbeddingLoss": "hinge_embedding_loss",
-    "HuberLoss": "huber_loss",
-    "KLDivLoss": "kl_div",
-    "L1Loss": "l1_loss",
-    "LinearCrossEntropyLoss": "linear_cross_entropy",
-    "MSELoss": "mse_loss",
-    "MarginRankingLoss": "margin_ranking_loss",
-    "MultiLabelMarginLoss": "multilabel_margin_loss",
-    "MultiLabelSoftMarginLoss": "multilabel_soft_margin_loss",
-    "MultiMarginLoss": "multi_margin_loss",
-    "NLLLoss": "nll_loss",
-    "PoissonNLLLoss": "poisson_nll_loss",
-    "SmoothL1Loss": "smooth_l1_loss",
-    "SoftMarginLoss": "soft_margin_loss",
-}
-# Modules of which PyTorch has no samples; those of their functions are all there is.
-WITHOUT_SAMPLES = {"TripletMarginLoss": "triplet_margin_loss"}
-WITHOUT_SAMPLES["TripletMarginWithDistanceLoss"] = "triplet_margin_with_distance_loss"
-FUNCTIONS = sorted({*FUNCTION_OF.values(), *WITHOUT_SAMPLES.values()})
-NAMES = [*FUNCTIONS, *FUNCTION_OF]
+# Of PyTorch's functions, by name; and the modules of which PyTorch has samples.
+RECORDS = {record.name: record for record in TABLE if record.about.torch and hasattr(nn, record.name)}
+FUNCTION_OF = {record.about.torch: name for name, record in RECORDS.items()}
+MODULES = sorted(FUNCTION_OF.keys() & {info.module_cls.__name__ for info in module_db})
+NAMES = [*sorted(RECORDS), *MODULES]
 # Where and in what steps PyTorch computes, and the shape of a kernel: nothing else that a loss depends on.
 MACHINERY = ("device", "dtype", "options", "in_features", "num_classes", "out_features", "bias")
-
-
-def fractions(numbers: Any) -> Any:
-    is_outside = numbers.is_floating_point() and bool(((numbers < 0) | (numbers > 1)).any())
-    return numbers - numbers.floor() if is_outside else numbers
-
-
-def signs(numbers: Any) -> Any:
-    return torch.where(numbers < 0, -1.0, 1.0).to(numbers.dtype)
-
-
-# PyTorch draws some numbers from outside of what they may be. There jaxloss is NaN, so both libraries get others.
-DOMAINS: dict[str, dict[str, Callable[[Any], Any]]] = {
-    "binary_cross_entropy": {"target": fractions, "weight": torch.abs},
-    "binary_cross_entropy_with_logits": {"target": fractions, "weight": torch.abs, "pos_weight": torch.abs},
-    "cross_entropy": {"weight": torch.abs, "target": fractions},
-    "hinge_embedding_loss": {"target": signs},
-    "kl_div": {"target": fractions},
-    "linear_cross_entropy": {"weight": torch.abs, "target": fractions},
-    "margin_ranking_loss": {"target": signs},
-    "multi_margin_loss": {"weight": torch.abs},
-    "multilabel_soft_margin_loss": {"target": fractions, "weight": torch.abs},
-    "nll_loss": {"weight": torch.abs},
-    "poisson_nll_loss": {"target": torch.abs},
-    "soft_margin_loss": {"target": signs},
-}
 
 
 class Sample(NamedTuple):
@@ -177,10 +131,13 @@ def _leaves(function: str, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _within(function: str, given: dict[str, Any]) -> dict[str, Any]:
-    """What lies outside of its domain moved into it."""
-    domains = DOMAINS.get(FUNCTION_OF.get(function, function), {})
+    """PyTorch draws some numbers from outside of the domain. There jaxloss is NaN, so both libraries get others."""
+    into_domain = RECORDS[FUNCTION_OF.get(function, function)].torch_target
+    moves = {"weight": torch.abs, "pos_weight": torch.abs}
+    if into_domain:
+        moves["target"] = lambda tensor: torch.from_numpy(into_domain(tensor.numpy()))
     return given | {
-        name: move(given[name]) for name, move in domains.items() if isinstance(given.get(name), torch.Tensor)
+        name: move(given[name]) for name, move in moves.items() if isinstance(given.get(name), torch.Tensor)
     }
 
 

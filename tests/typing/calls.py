@@ -1,7 +1,7 @@
 # pyright: strict, reportUnnecessaryTypeIgnoreComment=true
 """Calls as users write them, for `pyright` and `mypy --strict`: those that they accept, and those that they refuse.
 
-`tests/test_typing.py` runs those that they accept.
+`tests/properties/test_typing.py` runs those that they accept, and says if a kind of parameter is not among them.
 """
 
 import functools

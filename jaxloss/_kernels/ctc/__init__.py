@@ -40,7 +40,7 @@ def _negative_log_likelihood_jvp(blank: int, primals: Any, tangents: Any) -> tup
 def _values_and_derivatives(
     pred: Array, target: Array, frames: Array, target_lengths: Array, blank: int
 ) -> tuple[Array, Array]:
-    """The derivative to a logit is its p less its posterior, the share of the likelihood that passes through it."""
+    """The derivative by a logit is its p minus its posterior, the share of the likelihood that passes through it."""
     emissions, log_likeliest, p = _emissions(pred, target, frames, blank)
     values, paths = _forward(emissions, log_likeliest, target, target_lengths, keep=True)
     by_blank, by_label = _posteriors(emissions, paths, target, target_lengths)
@@ -51,23 +51,23 @@ def _values_and_derivatives(
     by_blank, total = (jnp.moveaxis(share, 0, -1)[..., None] for share in (by_blank, by_blank + by_label.sum(-1)))
     shares = shares + jnp.where(jax.lax.broadcasted_iota(jnp.int32, pred.shape, pred.ndim - 1) == blank, by_blank, 0.0)
     derivatives = p - shares / jnp.where(total == 0, 1.0, total)
-    # They sum to 0: where p is next to 1, it is the others that have the digits. XLA may round p in two ways.
+    # The derivatives sum to 0, so where p is next to 1 the others have the digits. XLA may round p in two ways.
     others = jnp.sum(jnp.where(p > 0.5, 0.0, derivatives), -1, keepdims=True)
     derivatives = jnp.where(p > 0.75, -others, derivatives)
     counts = frames & (values != jnp.inf)[..., None]
-    # NaN in one frame leaves the likelihood without a value: no frame has a derivative.
+    # NaN in one frame leaves the likelihood without a value, so no frame has a derivative.
     return values, jnp.where(counts[..., None], derivatives * nan_unless(~jnp.isnan(values))[..., None, None], 0.0)
 
 
 def _emissions(pred: Array, target: Array, frames: Array, blank: int) -> tuple[tuple[Array, ...], Array, Array]:
-    """The logits of the blank and of the labels, the largest of them, and whether the frame is there, frame by frame.
+    """For each frame: the logits of the blank and of the labels, the largest of them, and whether the frame is there.
 
-    And the log-probability of the largest, whatever their order: their differences are not lost next to other classes.
-    And p.
+    Also the log-probability of the largest, summed over the frames, so that differences between the labels are not lost
+    next to other classes; and p.
     """
     _, relative, total, excess = shifted_exponentials(pred, -1)
     by_frame = jnp.moveaxis(pred, -2, 0)
-    # With an index for each frame: XLA would gather whole columns, and then transpose them.
+    # An index for each frame: otherwise XLA would gather whole columns and then transpose them.
     index = jnp.broadcast_to(target, (by_frame.shape[0], *target.shape))
     blanks, labels = by_frame[..., blank, None], jnp.take_along_axis(by_frame, index, -1, mode="clip")
     largest = jnp.maximum(blanks, jnp.max(labels, -1, keepdims=True, initial=-jnp.inf))
@@ -77,20 +77,20 @@ def _emissions(pred: Array, target: Array, frames: Array, blank: int) -> tuple[t
     return emissions, jnp.sum(jnp.where(frames, log_largest, 0.0), -1), stable_divide(relative, total)
 
 
-# The states of an alignment: `blanks`, in a blank after n labels, n = 0 ... labels; `labels`, in label n. What is known
-# are log-probabilities up to a constant a frame: those of likely states stay near 0 and keep their digits.
+# The states of an alignment: `blanks`, in a blank after n labels, n = 0 ... labels; `labels`, in label n. They hold
+# log-probabilities up to a constant per frame, so that those of likely states stay near 0 and keep their digits.
 
 
 def _forward(
     emissions: tuple[Array, ...], log_likeliest: Array, target: Array, target_lengths: Array, *, keep: bool
 ) -> tuple[Array, tuple[Array, Array] | None]:
-    """The losses and, if they are kept, the states by the alignments that lead to them, a frame included."""
+    """The losses and, if `keep`, the states after each frame, by all alignments that lead to them."""
     repeats = target == jnp.roll(target, 1, -1)
 
     def step(carry: Any, frame: Any) -> tuple[Any, Any]:
         blanks, labels, total = carry
         log_blank, logits, logit, is_there = frame
-        # On to a blank or past it; between equal labels there is no way past it.
+        # Move on to a blank, or past it; between equal labels there is no way past it.
         passed = _log_add(blanks, _pad(labels, 1, 0))
         reached = _log_add(labels, jnp.where(repeats, blanks[..., :-1], passed[..., :-1]))
         largest = _largest(passed)
@@ -109,7 +109,7 @@ def _forward(
 
 
 def _posteriors(emissions: tuple[Array, ...], paths: Any, target: Array, target_lengths: Array) -> tuple[Array, Array]:
-    """What part of the likelihood passes through the blank and through each label, up to a factor a frame."""
+    """What part of the likelihood passes through the blank and through each label, up to a factor per frame."""
     repeats = target == jnp.roll(target, -1, -1)
 
     def step(carry: Any, frame: Any) -> tuple[Any, Any]:
@@ -118,7 +118,7 @@ def _posteriors(emissions: tuple[Array, ...], paths: Any, target: Array, target_
         by_blank, by_label = blanks_before + blanks, labels_before + labels
         largest = _largest(jnp.maximum(by_blank, _pad(by_label, 0, 1)))
         shares = jnp.exp(by_blank - largest).sum(-1), jnp.exp(by_label - largest)
-        # Back, by the same ways.
+        # Back along the same paths.
         before_blank, before_label = blanks + log_blank, labels + (logits - logit)
         passed = _log_add(before_blank, _pad(before_label, 0, 1))
         reached = _log_add(before_label, jnp.where(repeats, before_blank[..., 1:], passed[..., 1:]))
@@ -140,7 +140,7 @@ def _states(lengths: Array, target: Array) -> tuple[Array, Array]:
 
 
 def _zero(emissions: tuple[Array, ...], target: Array) -> Array:
-    """Made of the data, so that it varies over a mesh as the data does."""
+    """Zeros made of the data, so that they vary over a mesh as the data does."""
     blanks = emissions[0]
     return (0 * (jnp.isnan(blanks).sum(0) + target.sum(-1, keepdims=True))).astype(blanks.dtype)
 
@@ -156,7 +156,7 @@ def _largest(states: Array) -> Array:
 
 
 def _log_add(a: Array, b: Array) -> Array:
-    """log(exp(a) + exp(b)), also of -inf, and its derivatives too."""
+    """log(exp(a) + exp(b)) and its derivatives, also where either is -inf."""
     more, less = jnp.maximum(a, b), jnp.minimum(a, b)
     part = jnp.exp(less - jnp.where(more == -jnp.inf, 0.0, more))
     return more + log1p_on_unit_interval(part)
