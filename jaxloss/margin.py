@@ -16,8 +16,9 @@ from jaxloss._eager import compiled_when_eager
 from jaxloss._numerics.derivatives import with_derivatives
 from jaxloss._numerics.labels import is_class, one_hot, take_label, take_per_class
 from jaxloss._numerics.logistic import bce_of_logits, softplus
+from jaxloss._numerics.online import sums
 from jaxloss._numerics.safe import expand_mask, nan_unless, safe_multiply
-from jaxloss._numerics.xla import fuse_whole
+from jaxloss._numerics.xla import by_platform, fuse_whole
 from jaxloss._typing import ArrayLike
 from jaxloss.reductions import Reduction
 
@@ -478,9 +479,33 @@ def _excess(pred: Array, index: Array, margin: Array, axis: int) -> Array:
 def _label_hinges(pred: Array, labels: Array) -> tuple[Array, Array]:
     """sum_k sum_j max(0, 1 - x_k + x_j) over the listed labels k and the classes j not listed; and its derivative.
 
-    -1 is no label. It reads one place of the lists at a time, as long as there are labels: all pairs of classes at once
-    would take the square of the memory.
+    -1 is no label. All pairs of classes at once would take the square of their memory, unless they are summed where
+    they are made: elsewhere XLA does that, a CPU takes one place of the lists at a time.
     """
+    return by_platform(pred, labels, cpu=_label_by_label, elsewhere=_pair_by_pair)
+
+
+def _pair_by_pair(pred: Array, labels: Array) -> tuple[Array, Array]:
+    """Sums of pairs in two passes, of which each makes the pairs anew: else XLA would store them all."""
+    classes = jnp.arange(pred.shape[-1], dtype=labels.dtype)
+    # How often each class is listed.
+    times = jnp.sum((labels[..., None] == classes).astype(pred.dtype), -2)
+
+    def hinges(label: Array, other: Array, times: Array, times_other: Array) -> Array:
+        return jnp.where((times > 0) & (times_other == 0), jax.nn.relu(1 + (other - label)), 0.0)
+
+    def opened(hinges: Array, times: Array | float) -> Array:
+        return jnp.where(hinges > 0, times, hinges)  # A closed hinge would stop NaN.
+
+    rows, columns, row_times, column_times = pred[..., None], pred[..., None, :], times[..., None], times[..., None, :]
+    of_labels = hinges(rows, columns, row_times, column_times)
+    of_label, as_label = sums((of_labels, opened(of_labels, 1.0)), -1)
+    as_other = jnp.sum(opened(hinges(columns, rows, column_times, row_times), column_times), -1)
+    return jnp.sum(times * of_label, -1), as_other - times * as_label
+
+
+def _label_by_label(pred: Array, labels: Array) -> tuple[Array, Array]:
+    """As far as there are labels."""
     places, classes = jnp.moveaxis(labels, -1, 0), jnp.arange(pred.shape[-1], dtype=labels.dtype)
     classes = jnp.expand_dims(classes, tuple(range(pred.ndim - 1)))
     nowhere = labels < -1  # Made of the data, so that it varies over a mesh as the data does.

@@ -5,7 +5,7 @@ nothing overflows (M. Milakov and N. Gimelshein, arXiv:1805.02867).
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +15,11 @@ from jax import Array
 from jaxloss._numerics.labels import one_hot
 from jaxloss._numerics.safe import safe_divide
 from jaxloss._numerics.xla import prevent_cse
+
+
+def sums(parts: Sequence[Array], axis: int) -> Any:
+    """Of several arrays in one pass, where XLA could store what they have in common."""
+    return _reduce(lambda one, other: tuple(map(jnp.add, one, other)), tuple(parts), (0.0,) * len(parts), axis)
 
 
 class MarginSums(NamedTuple):

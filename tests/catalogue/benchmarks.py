@@ -10,6 +10,7 @@ from tests.catalogue.record import Arrays
 
 CLASSES = ((4096, 1024), (512, 50304))
 EMBEDDINGS = ((1024, 128), (8192, 128))
+LARGE = (65_536, 2048)
 
 
 def normal(rng: np.random.Generator, *size: int) -> np.ndarray:

@@ -139,6 +139,7 @@ RECORDS = (
         benchmark=Benchmark(
             lambda xp, features, kernel, bias, labels: plain_cross_entropy(xp, features @ kernel + bias, labels),
             sizes=((2048, 512, 32_768), (8192, 1024, 131_072)),
+            large=(16_384, 2048, 131_072),
             draw=heads,
             optax=optax_linear,
             torch=lambda torch, features, kernel, bias, labels: torch.nn.functional.cross_entropy(

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxloss
-from tests.catalogue.benchmarks import EMBEDDINGS, normal
+from tests.catalogue.benchmarks import EMBEDDINGS, LARGE, normal
 from tests.catalogue.common import FLOATS, option
 from tests.catalogue.domains import SIGNS, scaled, together
 from tests.catalogue.record import INF, NAN, About, Arrays, Bad, Benchmark, Extreme, Record, Stress, per_example
@@ -140,6 +140,7 @@ RECORDS = (
         benchmark=Benchmark(
             plain_triplet,
             sizes=EMBEDDINGS,
+            large=LARGE,
             draw=triplets,
             optax=lambda losses, *arrays: losses.triplet_margin_loss(*arrays).mean(),
         ),
@@ -183,7 +184,7 @@ RECORDS = (
             Extreme(([[1.0, 2.0]],) * 3, {}, [1.0]),
             Extreme(([[0.0, 0.0]], [[1e30, 0.0]], [[0.0, 0.0]]), {}, [1e30]),
         ),
-        benchmark=Benchmark(plain_triplet, sizes=EMBEDDINGS, draw=triplets),
+        benchmark=Benchmark(plain_triplet, sizes=EMBEDDINGS, large=LARGE, draw=triplets),
     ),
     Record(
         jaxloss.cosine_embedding_loss,
@@ -217,6 +218,6 @@ RECORDS = (
             Extreme(([[1e-30, 0.0]], [[1.0, 0.0]], [1.0]), {}, [1.0]),
             Extreme(([[1.0, 1e-4]], [[1.0, 0.0]], [1.0]), {}, [0.5e-8 + 1e-12]),
         ),
-        benchmark=Benchmark(plain_cosine, sizes=EMBEDDINGS, draw=pairs, optax=optax_cosine),
+        benchmark=Benchmark(plain_cosine, sizes=EMBEDDINGS, large=LARGE, draw=pairs, optax=optax_cosine),
     ),
 )

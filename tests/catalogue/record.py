@@ -89,6 +89,8 @@ class Benchmark:
     # As people write it. Where PyTorch lacks the loss it is given `torch` too, in place of `jax.numpy`.
     plain: Callable[..., Any]
     sizes: tuple[tuple[int, ...], ...] = ((4096, 1024),)
+    # One that outgrows what a chip holds. By default the last of the sizes, with as many examples as that takes.
+    large: tuple[int, ...] | None = None
     # (rng, *size) -> arrays. By default the record draws a batch of that size.
     draw: Callable[..., Arrays] | None = None
     optax: Callable[..., Any] | None = None

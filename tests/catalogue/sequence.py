@@ -130,6 +130,7 @@ RECORDS = (
         benchmark=Benchmark(
             plain_ctc,
             sizes=((16, 200, 64, 50), (32, 1000, 128, 200)),
+            large=(32, 1000, 128, 200),
             draw=sequences,
             optax=optax_ctc,
             torch=ctc_in_torch,
