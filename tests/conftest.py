@@ -69,6 +69,15 @@ def without_annotations():
     jaxtyping.config.update("jaxtyping_disable", False)
 
 
+@pytest.fixture
+def frozen():
+    """What is alive already is not searched for references: that takes a second for each trace.
+
+    It stays frozen, so that no later collection goes through what has been compiled so far.
+    """
+    gc.freeze()
+
+
 def pytest_ignore_collect(collection_path, config):
     """PyTorch's own samples take a minute and a half."""
     return True if collection_path.match("parity/test_samples.py") and not config.getoption("thorough") else None
