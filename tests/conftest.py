@@ -31,7 +31,7 @@ def pytest_configure(config):
     thorough = config.getoption("thorough", default=False) or bool(os.environ.get("JAXLOSS_THOROUGH"))
     os.environ["JAXLOSS_THOROUGH"] = "1" if thorough else ""
     # The same draws every time, and no deadline: the first call of a shape compiles.
-    examples = 15 if thorough else 4
+    examples = 15 if thorough else 3
     hypothesis.settings.register_profile("jaxloss", deadline=None, derandomize=True, max_examples=examples)
     hypothesis.settings.load_profile("jaxloss")
 
