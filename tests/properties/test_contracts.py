@@ -167,13 +167,15 @@ def test_good_values_are_not_reported(case):
     loss = case.loss()
 
     def steps(clean, spoilt):
-        derive = jax.value_and_grad if THOROUGH else lambda loss: lambda *arrays: [loss(*arrays)]
-        return derive(loss)(*clean), derive(lambda *arrays: loss(*arrays, where=where))(*spoilt)
+        if not THOROUGH:  # What is kept is good, what is hidden is not.
+            return [loss(*spoilt, where=where)]
+        plain, _ = jax.value_and_grad(loss)(*clean)
+        masked, _ = jax.value_and_grad(lambda *arrays: loss(*arrays, where=where))(*spoilt)
+        return [plain, masked]
 
-    error, (plain, masked) = jax.jit(checkify.checkify(steps))(clean, spoilt)
+    error, values = jax.jit(checkify.checkify(steps))(clean, spoilt)
     error.throw()
-    assert np.isfinite(plain[0])
-    assert np.isfinite(masked[0])
+    assert np.isfinite(values).all()
 
 
 @every_family

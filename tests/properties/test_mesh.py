@@ -21,7 +21,7 @@ SHARDABLE = [
     case for case in CASES if case.fits(BATCH) and not (case.record.class_axis and case.options.get("axis") == 0)
 ]
 EXPLICIT, AUTO = jax.sharding.AxisType.Explicit, jax.sharding.AxisType.Auto
-MESHES = [(case, EXPLICIT) for case in (SHARDABLE if THOROUGH else FAMILIES)] + [(case, AUTO) for case in FAMILIES]
+MESHES = [(case, AUTO) for case in FAMILIES] + [(case, EXPLICIT) for case in SHARDABLE if THOROUGH]
 every_record = pytest.mark.parametrize("case", FIRST, ids=[case.record.name for case in FIRST])
 
 
@@ -99,6 +99,7 @@ def test_on_an_explicit_mesh_it_traces_and_the_gradient_is_sharded_as_the_input(
 @every_record
 @pytest.mark.parametrize("check_vma", [True, False] if THOROUGH else [True])
 def test_masked_and_weighted_means_inside_shard_map_agree_with_the_oracle(case, mesh, check_vma):
+    compiled = case in FAMILIES
     if case.record.sets:  # A set must lie on one device.
         case = dataclasses.replace(case, options=case.record.in_a_shard)
     with jax.enable_x64(True):
@@ -118,8 +119,11 @@ def test_masked_and_weighted_means_inside_shard_map_agree_with_the_oracle(case, 
             values, weighted = on_mesh(where, given, *arrays)
             return values[default], (values, weighted)
 
-        step = jax.value_and_grad(loss, case.record.differentiable, has_aux=True)
-        (_, (values, weighted)), gradients = jax.jit(step)(*arrays)
+        step = jax.jit(jax.value_and_grad(loss, case.record.differentiable, has_aux=True))
+        if not compiled:  # What varies over the mesh is checked while tracing.
+            jax.eval_shape(step, *arrays)
+            return
+        (_, (values, weighted)), gradients = step(*arrays)
         assert_as_the_oracle(case, values, gradients)
         expected = case.oracle(case.draw(batch=BATCH), default, where, sample_weight=given)
         assert_close(weighted, expected, 1e-10)

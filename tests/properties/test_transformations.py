@@ -26,7 +26,7 @@ def test_vmap_scan_and_remat_equal_jit(case):
         def transformed(*stacked):
             return jax.lax.scan(lambda carry, arrays: (carry, rematerialised(*arrays)), 0, stacked)[1]
 
-        numbers = [values_and_gradients(case, arrays, optimised=True) for arrays in batches]
+        numbers = [values_and_gradients(case, arrays) for arrays in batches]
         one_by_one = [(values[case.record.default_reduction], gradients) for values, gradients in numbers]
         stacked, expected = (
             jax.tree.map(lambda *leaves: np.stack(leaves).reshape(2, 2, *leaves[0].shape), *trees)
