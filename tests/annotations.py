@@ -8,6 +8,7 @@ from typing import Any
 
 import jaxtyping
 from beartype import beartype
+from beartype.roar import BeartypeCallHintViolation
 from jax.export import is_symbolic_dim
 
 import jaxloss
@@ -38,16 +39,19 @@ def has_symbolic_size(value: Any) -> bool:
 
 
 def enforced(function: Callable[..., Any]) -> Callable[..., Any]:
-    checked = jaxtyping.jaxtyped(typechecker=beartype)(function)
+    # Not as jaxtyping's `typechecker`: it would make up a function for each argument of a call that is refused.
+    checked = jaxtyping.jaxtyped(typechecker=None)(beartype(function))
 
     @functools.wraps(function)
     def call(*args: Any, **options: Any) -> Any:
+        if jaxtyping.config.jaxtyping_disable:
+            return function(*args, **options)
         if any(map(has_symbolic_size, (*args, *options.values()))) or not fits(function, args, options):
             # Whether two symbols are equal jaxtyping cannot always say, and what Python refuses it does not name.
             return function(*args, **options)
         try:
             return checked(*args, **options)
-        except jaxtyping.TypeCheckError:
+        except BeartypeCallHintViolation:
             function(*args, **options)  # What they exclude it refuses, in its own words.
             raise
 

@@ -31,7 +31,7 @@ def pytest_configure(config):
     thorough = config.getoption("thorough", default=False) or bool(os.environ.get("JAXLOSS_THOROUGH"))
     os.environ["JAXLOSS_THOROUGH"] = "1" if thorough else ""
     # The same draws every time, and no deadline: the first call of a shape compiles.
-    examples = 15 if thorough else 4
+    examples = 15 if thorough else 3
     hypothesis.settings.register_profile("jaxloss", deadline=None, derandomize=True, max_examples=examples)
     hypothesis.settings.load_profile("jaxloss")
 
@@ -67,6 +67,15 @@ def without_annotations():
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
+def frozen():
+    """What is alive already is not searched for references: that takes a second for each trace.
+
+    It stays frozen, so that no later collection goes through what has been compiled so far.
+    """
+    gc.freeze()
 
 
 def pytest_ignore_collect(collection_path, config):

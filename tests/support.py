@@ -70,21 +70,27 @@ class Case:
         return values.sum() / counts.sum() if counts.sum() else np.zeros((), values.dtype)
 
     def oracle_gradient(self, arrays: Any, where: Any = True, sample_weight: Any = None) -> list[np.ndarray]:
-        """Of the default reduction, by central differences in extended precision: more digits than float64 has."""
-        step = np.longdouble(10) ** -5
-        arrays = [extended(array) for array in arrays]
-        gradients = []
-        for position in self.record.differentiable:
-            gradient = np.zeros_like(arrays[position])
+        """Of the default reduction."""
+        gradients = [np.zeros(np.shape(arrays[position]), np.longdouble) for position in self.record.differentiable]
+        for position, gradient in zip(self.record.differentiable, gradients, strict=True):
             for index in np.ndindex(gradient.shape):
-                for offset, weight in STENCIL:
-                    moved = list(arrays)
-                    moved[position] = arrays[position].copy()
-                    moved[position][index] += offset * step
-                    value = self.oracle(moved, self.record.default_reduction, where, arrays, sample_weight)
-                    gradient[index] += np.longdouble(weight) * value / step
-            gradients.append(gradient)
+                one = np.zeros(gradient.shape)
+                one[index] = 1
+                gradient[index] = self.oracle_slope(arrays, {position: one}, where, sample_weight)
         return gradients
+
+    def oracle_slope(self, arrays: Any, along: dict[int, Any], where: Any = True, sample_weight: Any = None) -> Any:
+        """Of the default reduction along a direction, an array for each position that moves.
+
+        By central differences in extended precision: more digits than float64 has.
+        """
+        step, slope = np.longdouble(10) ** -5, np.longdouble(0)
+        arrays = [extended(array) for array in arrays]
+        for offset, weight in STENCIL:
+            moved = [array + offset * step * along[i] if i in along else array for i, array in enumerate(arrays)]
+            value = self.oracle(moved, self.record.default_reduction, where, arrays, sample_weight)
+            slope += np.longdouble(weight) * value / step
+        return slope
 
     def with_garbage(self, arrays: Any, where: np.ndarray, dtype: Any) -> list[np.ndarray]:
         """The arrays, with what must never count under the mask."""
@@ -113,6 +119,8 @@ EVERY = [
 ]
 FIRST = [case for case in EVERY if case.options is case.record.variants[0]]
 CASES = EVERY if THOROUGH else FIRST
+# The first loss of each family: by default enough for what lies in the code that all losses share.
+FAMILIES = FIRST if THOROUGH else list({case.record.loss.__module__: case for case in reversed(FIRST)}.values())[::-1]
 
 
 def extended(array: np.ndarray) -> np.ndarray:
@@ -139,7 +147,9 @@ def values_and_gradients(
 ) -> tuple[dict[str, Any], Any]:
     """The loss under each reduction, and the gradients of the default one, from one compilation.
 
-    Which all tests share that call it with the same case, shapes and dtypes.
+    Which all tests share that call it with the same case, shapes and dtypes. Gradients with respect to what more is
+    given come last. By default each reduction is taken in float64 where nothing is masked, else the default one and
+    "none": what the others do depends neither on the dtype nor on the loss.
     """
     return _program(case, optimised)(tuple(arrays), where, more)
 
@@ -147,9 +157,17 @@ def values_and_gradients(
 @functools.cache
 def _program(case: Case, optimised: bool) -> Callable[..., Any]:
     def compute(arrays: Any, where: Any, more: Any) -> Any:
-        loss = functools.partial(case.loss(), where=where, **more)
-        values = {name: loss(*arrays, reduction=name) for name in reductions(case)}
-        return values, jax.grad(loss, case.record.differentiable)(*arrays)
+        def loss(*args: Any, **options: Any) -> jax.Array:
+            options |= zip(more, args[len(arrays) :], strict=True)
+            return case.loss()(*args[: len(arrays)], where=where, **options)
+
+        args = *arrays, *more.values()
+        wanted = *case.record.differentiable, *range(len(arrays), len(args))
+        value, gradients = jax.value_and_grad(loss, wanted)(*args)
+        every = THOROUGH or (where is None and arrays[0].dtype == "float64")
+        others = reductions(case) if every else ["none"]
+        values = {name: loss(*args, reduction=name) for name in others if name != case.record.default_reduction}
+        return values | {case.record.default_reduction: value}, gradients
 
     return jax.jit(compute, compiler_options=OPTIMISED if optimised else None)
 

@@ -15,9 +15,9 @@ LABELS = jnp.array([0, 1])
 BINARY = (jnp.array([0.8, -0.5]), jnp.array([1.0, 0.0]))
 
 
-def checked(loss, *args, **options):
-    step = jax.jit(jax.value_and_grad(lambda *args: loss(*args, **options)))
-    return chex.chexify(step, async_check=False)(*args)
+@functools.cache
+def checked(loss):
+    return chex.chexify(jax.jit(jax.value_and_grad(loss)), async_check=False)
 
 
 def test_the_cross_entropy_example_of_the_documents():
@@ -41,22 +41,22 @@ def test_the_focal_example_of_the_documents():
 def test_pitfall_double_softmax_is_reported():
     for loss in (jaxloss.cross_entropy, jaxloss.softmax_focal_loss):
         with pytest.raises(checkify.JaxRuntimeError, match="`pred` must hold logits, got probabilities.*softmax"):
-            checked(loss, jax.nn.softmax(LOGITS), LABELS)
-        assert np.isfinite(checked(loss, LOGITS, LABELS)[0])
-        assert np.isfinite(checked(loss, jax.nn.log_softmax(LOGITS), LABELS)[0])
-        assert np.isfinite(checked(loss, jnp.zeros((2, 3)), LABELS)[0])
+            checked(loss)(jax.nn.softmax(LOGITS), LABELS)
+        assert np.isfinite(checked(loss)(LOGITS, LABELS)[0])
+        assert np.isfinite(checked(loss)(jax.nn.log_softmax(LOGITS), LABELS)[0])
+        assert np.isfinite(checked(loss)(jnp.zeros((2, 3)), LABELS)[0])
     with pytest.raises(checkify.JaxRuntimeError, match="`pred` must hold logits, got probabilities"):
-        checked(jaxloss.soft_target_cross_entropy, jax.nn.softmax(LOGITS), jax.nn.one_hot(LABELS, 3))
+        checked(jaxloss.soft_target_cross_entropy)(jax.nn.softmax(LOGITS), jax.nn.one_hot(LABELS, 3))
 
 
 def test_pitfall_double_softmax_is_reported_under_a_mask_and_from_bfloat16():
     probabilities = jax.nn.softmax(jax.random.normal(jax.random.key(0), (8, 1000))).astype(jnp.bfloat16)
     where = jnp.arange(8) < 5
     with pytest.raises(checkify.JaxRuntimeError, match="`pred` must hold logits, got probabilities"):
-        checked(
-            jaxloss.cross_entropy, jnp.where(where[:, None], probabilities, jnp.nan), jnp.zeros(8, int), where=where
+        checked(jaxloss.cross_entropy)(
+            jnp.where(where[:, None], probabilities, jnp.nan), jnp.zeros(8, int), where=where
         )
-    assert checked(jaxloss.cross_entropy, probabilities, jnp.zeros(8, int), where=jnp.zeros(8, bool))[0] == 0
+    assert checked(jaxloss.cross_entropy)(probabilities, jnp.zeros(8, int), where=jnp.zeros(8, bool))[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -67,11 +67,11 @@ def test_pitfall_sigmoid_before_bce_with_logits_is_reported_once_it_shows(loss):
     logits = 4 * jax.random.normal(jax.random.key(0), (64,))
     target = (logits > 0).astype(float)
     with pytest.raises(checkify.JaxRuntimeError, match="`pred` must hold logits, got values that fill.*sigmoid"):
-        checked(loss, jax.nn.sigmoid(logits), target)
-    assert np.isfinite(checked(loss, logits, target)[0])
+        checked(loss)(jax.nn.sigmoid(logits), target)
+    assert np.isfinite(checked(loss)(logits, target)[0])
     # Any number is a valid logit: these could be a model's honest output, and must not be called wrong.
     for honest in (jnp.zeros(64), jnp.full(64, 0.6), jax.nn.sigmoid(logits[:8]), 0.4 + 0.2 * jax.nn.sigmoid(logits)):
-        assert np.isfinite(checked(loss, honest, jnp.round(honest))[0])
+        assert np.isfinite(checked(loss)(honest, jnp.round(honest))[0])
 
 
 @pytest.mark.parametrize(
@@ -169,6 +169,7 @@ def test_the_mean_divides_by_the_class_weights_used():
 def test_the_mean_over_labels_without_weight_is_zero(smoothing):
     weight = jnp.array([0.0, 0.0, 7.0])
 
+    @functools.partial(jax.jit, static_argnums=1)
     def losses(logits, reduction):
         options = {"weight": weight, "label_smoothing": smoothing, "reduction": reduction}
         return jnp.stack(
@@ -179,7 +180,7 @@ def test_the_mean_over_labels_without_weight_is_zero(smoothing):
         )
 
     np.testing.assert_array_equal(losses(LOGITS, "mean"), 0)
-    np.testing.assert_array_equal(jax.jacobian(losses)(LOGITS, "mean"), 0)
+    np.testing.assert_array_equal(jax.jit(jax.jacobian(losses), static_argnums=1)(LOGITS, "mean"), 0)
     spread = -7 * jax.nn.log_softmax(LOGITS)[:, 2].sum() / 3
     np.testing.assert_allclose(losses(LOGITS, "sum"), smoothing * spread, rtol=1e-6)
 
@@ -204,7 +205,7 @@ def test_a_label_out_of_range_is_nan_in_the_whole_row_and_nowhere_else(label):
 def test_pitfall_logits_for_nll_are_reported():
     for wrong in (LOGITS, jax.nn.softmax(LOGITS)):
         with pytest.raises(checkify.JaxRuntimeError, match="nll_loss: `pred` must hold log-prob.*use cross_entropy"):
-            checked(jaxloss.nll_loss, wrong, LABELS)
+            checked(jaxloss.nll_loss)(wrong, LABELS)
 
 
 def test_binary_cross_entropy_of_a_sigmoid_is_the_one_with_logits():
@@ -236,7 +237,7 @@ def test_pitfall_logits_for_binary_cross_entropy_are_nan_and_reported():
     assert np.isnan(value)
     assert np.isnan(gradient).all()
     with pytest.raises(checkify.JaxRuntimeError, match="`pred` must hold values in.*binary_cross_entropy_with_logits"):
-        checked(jaxloss.binary_cross_entropy, 4 * BINARY[0], BINARY[1])
+        checked(jaxloss.binary_cross_entropy)(4 * BINARY[0], BINARY[1])
 
 
 def test_every_label_ignored_is_zero():

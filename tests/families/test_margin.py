@@ -138,14 +138,20 @@ def test_lists_keep_their_transformations_though_their_length_is_data():
     def loss(pred, target=target):
         return jaxloss.multilabel_margin_loss(pred, target, reduction="sum")
 
-    by_hand = jnp.stack([loss(one) for one in pred])
-    np.testing.assert_allclose(jax.vmap(loss)(pred), by_hand, rtol=1e-6)
-    np.testing.assert_allclose(jax.vmap(jax.vmap(loss, (0, None)), (1, 0), 1)(pred, target).sum(1), by_hand, rtol=1e-6)
-    one_of_each = jnp.stack([loss(pred[0, 0], row) for row in target])
-    np.testing.assert_allclose(jax.vmap(loss, (None, 0))(pred[0, 0], target), one_of_each, rtol=1e-6)
-    np.testing.assert_allclose(jax.jacfwd(loss)(pred[0]), jax.grad(loss)(pred[0]), rtol=1e-6)
-    for hessian in (jax.hessian, lambda f: jax.jacrev(jax.jacrev(f))):
-        assert (jax.vmap(hessian(loss))(pred) == 0).all()
+    @jax.jit
+    def transformed(pred, target):
+        mapped = jax.vmap(loss)(pred), jax.vmap(jax.vmap(loss, (0, None)), (1, 0), 1)(pred, target).sum(1)
+        hessians = [jax.vmap(hessian)(pred) for hessian in (jax.hessian(loss), jax.jacrev(jax.jacrev(loss)))]
+        slopes = jax.jacfwd(loss)(pred[0]), jax.grad(loss)(pred[0])
+        return mapped, jax.vmap(loss, (None, 0))(pred[0, 0], target), slopes, hessians
+
+    mapped, of_targets, slopes, hessians = transformed(pred, target)
+    by_hand = np.stack([loss(one) for one in pred])
+    for actual in mapped:
+        np.testing.assert_allclose(actual, by_hand, rtol=1e-6)
+    np.testing.assert_allclose(of_targets, np.stack([loss(pred[0, 0], row) for row in target]), rtol=1e-6)
+    np.testing.assert_allclose(*slopes, rtol=1e-6)
+    assert all((hessian == 0).all() for hessian in hessians)
 
 
 def test_lists_take_no_memory_for_pairs_of_classes():

@@ -27,7 +27,7 @@ def test_points_that_coincide_have_a_finite_gradient(p, eps):
     def loss(anchor, positive, negative, p=p):
         return jaxloss.triplet_margin_loss(anchor, positive, negative, p=p, eps=eps, swap=True)
 
-    value, gradients = jax.value_and_grad(loss, (0, 1, 2))(point, point, point)
+    value, gradients = jax.jit(jax.value_and_grad(loss, (0, 1, 2)))(point, point, point)
     np.testing.assert_allclose(value, 1.0, rtol=1e-5)
     assert np.isfinite(gradients).all()
     if p != float("inf"):
@@ -85,8 +85,9 @@ def test_a_distance_that_is_singular_where_points_coincide_is_finite_under_the_m
             anchor, positive, negative, distance_function=distance, swap=True, where=where
         )
 
-    value, gradients = jax.value_and_grad(loss, (0, 1, 2))(*spoilt, where)
-    kept, kept_gradients = jax.value_and_grad(loss, (0, 1, 2))(*(array[:6] for array in TRIPLET))
+    step = jax.jit(jax.value_and_grad(loss, (0, 1, 2)))
+    value, gradients = step(*spoilt, where)
+    kept, kept_gradients = step(*(array[:6] for array in TRIPLET))
     np.testing.assert_allclose(value, kept, rtol=1e-6)
     for gradient, expected in zip(gradients, kept_gradients, strict=True):
         np.testing.assert_allclose(gradient[:6], expected, rtol=1e-5, atol=1e-8)

@@ -16,7 +16,7 @@ import jaxloss
 from jaxloss import classification
 from jaxloss._contracts import Contract
 from tests.catalogue import TABLE
-from tests.support import FIRST, THOROUGH, as_arrays, assert_close
+from tests.support import FAMILIES, THOROUGH, as_arrays, assert_close
 
 LOGITS = jax.random.normal(jax.random.key(0), (7, 13))
 LABELS = jnp.arange(7)
@@ -120,7 +120,7 @@ def numbers(case):
 
 NUMBERS = [
     pytest.param(case, name, id=f"{case.record.name}-{name}")
-    for case in FIRST
+    for case in FAMILIES
     for name in numbers(case)[: None if THOROUGH else 1]
 ]
 

@@ -12,6 +12,7 @@ from tests.support import (
     BATCH,
     CASES,
     EVERY,
+    FAMILIES,
     FIRST,
     THOROUGH,
     TOLERANCE,
@@ -23,6 +24,7 @@ from tests.support import (
 
 every_case = pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 every_record = pytest.mark.parametrize("case", FIRST, ids=[case.record.name for case in FIRST])
+every_family = pytest.mark.parametrize("case", FAMILIES, ids=[case.record.name for case in FAMILIES])
 # A batch of no axis, of one, two and three, each of up to three entries.
 BATCHES = [shape for axes in range(4) for shape in np.ndindex(*[4] * axes) if all(shape)]
 
@@ -63,7 +65,7 @@ def test_an_empty_batch_is_zero(case):
     assert all((np.asarray(gradient) == 0).all() for gradient in gradients)
 
 
-@every_record
+@every_family
 def test_masks_broadcast_as_they_would_by_hand(case):
     arrays = as_arrays(case.draw(), "float32")
     masks = [case.mask()[:1], case.mask()[:, :1], case.mask()[0], True, np.bool_(False)]
@@ -72,7 +74,7 @@ def test_masks_broadcast_as_they_would_by_hand(case):
     assert_close(loss(*arrays)[:5], loss(*arrays)[5:], 1e-7)
 
 
-@every_case
+@pytest.mark.parametrize("case", CASES if THOROUGH else FAMILIES, ids=lambda case: case.name)
 def test_a_callable_reduction_gets_values_and_weights(case):
     """Nothing else: their largest is a loss of one example, and with their weights they are what "none" returns.
 

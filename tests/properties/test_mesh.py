@@ -13,13 +13,15 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import jaxloss
-from tests.support import CASES, FIRST, THOROUGH, assert_close, values_and_gradients
+from tests.support import CASES, FAMILIES, FIRST, THOROUGH, assert_close, values_and_gradients
 
 BATCH = (16, 4)
 # All but classes on the axis that is sharded, and weights for a batch of another shape.
 SHARDABLE = [
     case for case in CASES if case.fits(BATCH) and not (case.record.class_axis and case.options.get("axis") == 0)
 ]
+EXPLICIT, AUTO = jax.sharding.AxisType.Explicit, jax.sharding.AxisType.Auto
+MESHES = [(case, AUTO) for case in FAMILIES] + [(case, EXPLICIT) for case in SHARDABLE if THOROUGH]
 every_record = pytest.mark.parametrize("case", FIRST, ids=[case.record.name for case in FIRST])
 
 
@@ -40,64 +42,91 @@ def unequal(case):
     return where
 
 
+def weights(case):
+    """A weight for each loss that is left to be reduced: some 0, and all on one device."""
+    rng, shape = np.random.default_rng(200), case.oracle(case.draw(batch=BATCH), "none").shape
+    drawn = np.where(rng.random(size=shape) < 0.7, 0.5 + rng.random(size=shape), 0)
+    drawn[4:6] = 0
+    return drawn
+
+
 def specs(case):
     return [P() if position in case.record.shared else P("data") for position in range(len(case.record.arrays))]
 
 
-@functools.cache
-def on_one_device(case):
-    """Arrays with garbage under a mask, in float64, and what they give on one device."""
+def masked(case):
+    """A mask, and arrays with garbage under it."""
     where = unequal(case)
-    arrays = [jnp.asarray(array) for array in case.with_garbage(case.draw(batch=BATCH), where, np.float64)]
-    return where, arrays, values_and_gradients(case, arrays, where)
+    return where, [jnp.asarray(array) for array in case.with_garbage(case.draw(batch=BATCH), where, np.float64)]
 
 
-@pytest.mark.parametrize("case", SHARDABLE, ids=[case.name for case in SHARDABLE])
-@pytest.mark.parametrize("axis_type", [jax.sharding.AxisType.Auto, jax.sharding.AxisType.Explicit], ids=str)
-def test_jit_on_sharded_arrays_equals_one_device(case, axis_type):
+def on_devices(case, mesh):
+    where, arrays = masked(case)
+    placed = zip([where, *arrays], [P("data"), *specs(case)], strict=True)
+    return [jax.device_put(array, NamedSharding(mesh, spec)) for array, spec in placed]
+
+
+def assert_as_the_oracle(case, values, gradients):
+    """Each value, and the gradient along a direction at random."""
+    rng, where, clean = np.random.default_rng(1), unequal(case), case.draw(batch=BATCH)
+    for name, value in values.items():
+        assert_close(value, case.oracle(clean, name, where), 1e-10)
+    along = {position: rng.normal(size=clean[position].shape) for position in case.record.differentiable}
+    slope = sum(np.vdot(gradient, along[i]) for i, gradient in zip(along, gradients, strict=True))
+    np.testing.assert_allclose(slope, float(case.oracle_slope(clean, along, where)), rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize(("case", "axis_type"), MESHES, ids=[f"{case.name}-{kind}" for case, kind in MESHES])
+def test_jit_on_sharded_arrays_agrees_with_the_oracle(case, axis_type):
     mesh = make_mesh(axis_type)
-    with jax.enable_x64(True):
-        where, arrays, expected = on_one_device(case)
-        with jax.set_mesh(mesh):
-            placed = zip(arrays, specs(case), strict=True)
-            sharded = [jax.device_put(array, NamedSharding(mesh, spec)) for array, spec in placed]
-            actual = values_and_gradients(case, sharded, jax.device_put(where, NamedSharding(mesh, P("data"))))
-        jax.tree.map(functools.partial(assert_close, tolerance=1e-12), actual, expected)
-        assert actual[1][0].sharding.is_equivalent_to(sharded[0].sharding, sharded[0].ndim)
+    with jax.enable_x64(True), jax.set_mesh(mesh):
+        where, *sharded = on_devices(case, mesh)
+        values, gradients = values_and_gradients(case, sharded, where)
+        assert_as_the_oracle(case, values, gradients)
+        assert gradients[0].sharding.is_equivalent_to(sharded[0].sharding, sharded[0].ndim)
+
+
+@every_record
+def test_on_an_explicit_mesh_it_traces_and_the_gradient_is_sharded_as_the_input(case):
+    """Most of what may go wrong there does so while tracing."""
+    mesh = make_mesh(EXPLICIT)
+    with jax.enable_x64(True), jax.set_mesh(mesh):
+        where, *sharded = on_devices(case, mesh)
+        step = jax.grad(lambda *arrays: case.loss()(*arrays, where=where))
+        assert jax.eval_shape(step, *sharded).sharding == jax.typeof(sharded[0]).sharding
 
 
 @every_record
 @pytest.mark.parametrize("check_vma", [True, False] if THOROUGH else [True])
-def test_a_masked_mean_inside_shard_map_equals_one_device(case, mesh, check_vma):
+def test_masked_and_weighted_means_inside_shard_map_agree_with_the_oracle(case, mesh, check_vma):
+    compiled = case in FAMILIES
     if case.record.sets:  # A set must lie on one device.
-        case = in_a_shard(case)
+        case = dataclasses.replace(case, options=case.record.in_a_shard)
     with jax.enable_x64(True):
-        where, arrays, (expected_values, expected_gradients) = on_one_device(case)
-        names = {"mean", "sum", case.record.default_reduction}
+        (where, arrays), given, default = masked(case), weights(case), case.record.default_reduction
+        names = {"mean", "sum", default}
 
-        def local(where, *arrays):
+        def local(where, given, *arrays):
             on_axis = {name: functools.partial(getattr(jaxloss.reductions, name), axis_name="data") for name in names}
-            return {name: case.loss()(*arrays, where=where, reduction=on_axis[name]) for name in names}
+            values = {name: case.loss()(*arrays, where=where, reduction=on_axis[name]) for name in names}
+            return values, case.loss()(*arrays, where=where, sample_weight=given, reduction=on_axis[default])
 
         on_mesh = jax.shard_map(
-            local, mesh=mesh, in_specs=(P("data"), *specs(case)), out_specs=P(), check_vma=check_vma
+            local, mesh=mesh, in_specs=(P("data"), P("data"), *specs(case)), out_specs=P(), check_vma=check_vma
         )
 
         def loss(*arrays):
-            values = on_mesh(where, *arrays)
-            return values[case.record.default_reduction], values
+            values, weighted = on_mesh(where, given, *arrays)
+            return values[default], (values, weighted)
 
-        step = jax.value_and_grad(loss, case.record.differentiable, has_aux=True)
-        (_, values), gradients = jax.jit(step)(*arrays)
-        for name in names:
-            assert_close(values[name], expected_values[name], 1e-12)
-        for gradient, expected in zip(gradients, expected_gradients, strict=True):
-            assert_close(gradient, expected, 1e-12)
-
-
-@functools.cache
-def in_a_shard(case):
-    return dataclasses.replace(case, options=case.record.in_a_shard)
+        step = jax.jit(jax.value_and_grad(loss, case.record.differentiable, has_aux=True))
+        if not compiled:  # What varies over the mesh is checked while tracing.
+            jax.eval_shape(step, *arrays)
+            return
+        (_, (values, weighted)), gradients = step(*arrays)
+        assert_as_the_oracle(case, values, gradients)
+        expected = case.oracle(case.draw(batch=BATCH), default, where, sample_weight=given)
+        assert_close(weighted, expected, 1e-10)
 
 
 def test_a_training_step_inside_shard_map_has_the_gradient_of_one_device(mesh):
@@ -128,7 +157,7 @@ def test_a_training_step_inside_shard_map_has_the_gradient_of_one_device(mesh):
         in_specs=(P("data"), P("data")),
         out_specs=P(),
     )
-    assert abs(mean_of_means(features, labels) - expected_value) > 1e-3
+    assert abs(jax.jit(mean_of_means)(features, labels) - expected_value) > 1e-3
 
 
 @pytest.mark.parametrize("axis_type", [jax.sharding.AxisType.Auto, jax.sharding.AxisType.Explicit], ids=str)
@@ -149,6 +178,19 @@ def test_blocks_of_tokens_move_no_features_and_add_the_kernels_gradient_once(axi
     assert len(re.findall(r" all-reduce(-start)?\(", compiled)) == 1
 
 
+@functools.cache
+def step_of_a_layer(options):
+    def step(labels, weight, *arrays):
+        def loss(features, kernel, bias):
+            more = {"weight": weight, "label_smoothing": 0.1} | dict(options)
+            return jaxloss.linear_cross_entropy(features, kernel, labels, bias=bias, **more).sum()
+
+        return jax.value_and_grad(loss, (0, 1, 2))(*arrays)
+
+    return jax.jit(step)
+
+
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     ("pred", "kernel"),
     [
@@ -178,21 +220,13 @@ def test_an_explicit_mesh_may_shard_a_kernel_anyhow(pred, kernel, dtype, options
     arrays = [jnp.asarray(rng.normal(size=shape), dtype) for shape in ((16, 4, 8), (8, 16), (16,))]
     labels = rng.integers(0, 16, size=(16, 4))
     weight = np.linspace(0.5, 2, 16, dtype=np.float32)
-
-    def step(labels, weight, *arrays):
-        def loss(features, kernel, bias):
-            more = {"weight": weight, "label_smoothing": 0.1} | options
-            return jaxloss.linear_cross_entropy(features, kernel, labels, bias=bias, **more).sum()
-
-        return jax.value_and_grad(loss, (0, 1, 2))(*arrays)
-
-    expected = jax.jit(step)(labels, weight, *arrays)
+    given, step = [labels, weight, *arrays], step_of_a_layer(tuple(options.items()))
+    expected = step(*given)
     with jax.set_mesh(mesh):
         classes = P(kernel[1])
         specs = P(*pred[:2]), classes, pred, kernel, classes
-        given = [labels, weight, *arrays]
         sharded = [jax.device_put(a, NamedSharding(mesh, spec)) for a, spec in zip(given, specs, strict=True)]
-        value, gradients = jax.jit(step)(*sharded)
+        value, gradients = step(*sharded)
     tolerance = 1e-5 if dtype == "float32" else 2**-7
     assert_close(value, expected[0], tolerance)
     for gradient, exact, array in zip(gradients, expected[1], sharded[2:], strict=True):
@@ -205,8 +239,9 @@ def test_an_explicit_mesh_may_shard_a_kernel_anyhow(pred, kernel, dtype, options
 def test_blocks_of_tokens_report_bad_labels(axis_type, reduction):
     mesh = make_mesh(axis_type)
     with jax.set_mesh(mesh):
-        features, labels = (
-            jax.device_put(array, NamedSharding(mesh, P("data"))) for array in (jnp.ones((64, 4)), jnp.full(64, 3))
+        features, good, bad = (
+            jax.device_put(array, NamedSharding(mesh, P("data")))
+            for array in (jnp.ones((64, 4)), jnp.full(64, 3), jnp.full(64, 5))
         )
 
         def step(kernel, labels):
@@ -217,9 +252,9 @@ def test_blocks_of_tokens_report_bad_labels(axis_type, reduction):
             return jax.value_and_grad(loss)(kernel)
 
         checked = jax.jit(checkify.checkify(step))
-        checked(jnp.ones((4, 5)), labels)[0].throw()
+        checked(jnp.ones((4, 5)), good)[0].throw()
         with pytest.raises(checkify.JaxRuntimeError, match="linear_cross_entropy: `target` must hold class indices"):
-            checked(jnp.ones((4, 3)), labels)[0].throw()
+            checked(jnp.ones((4, 5)), bad)[0].throw()
 
 
 def test_bad_values_are_reported_from_a_sharded_step(mesh):

@@ -150,18 +150,19 @@ def test_value_contracts_leave_no_trace_in_compiled_code():
     assert instructions[0] == instructions[1]
 
 
-@pytest.mark.parametrize("label", [-1, -100, 10, 300, 2**31 - 1, -(2**31)])
 @pytest.mark.parametrize("loss", [jaxloss.cross_entropy, jaxloss.softmax_focal_loss])
-def test_a_label_out_of_range_gives_nan_in_value_and_gradient(loss, label):
-    logits, labels = jnp.ones((2, 10)), jnp.array([3, label])
-    value, gradient = jax.jit(jax.value_and_grad(loss))(logits, labels)
-    assert np.isnan(value)
-    assert np.isfinite(gradient[0]).all()
-    assert np.isnan(gradient[1]).all()
-    for weight in (jnp.ones(10), jnp.zeros(10)):
-        assert np.isnan(jaxloss.cross_entropy(logits, labels, weight=weight, label_smoothing=0.1))
-    assert np.isfinite(loss(logits, labels, ignore_index=label))
-    assert np.isfinite(loss(logits, labels, where=jnp.array([True, False])))
+def test_a_label_out_of_range_gives_nan_in_value_and_gradient(loss):
+    logits, step = jnp.ones((2, 10)), jax.jit(jax.value_and_grad(loss))
+    for label in (-1, -100, 10, 300, 2**31 - 1, -(2**31)):
+        labels = jnp.array([3, label])
+        value, gradient = step(logits, labels)
+        assert np.isnan(value)
+        assert np.isfinite(gradient[0]).all()
+        assert np.isnan(gradient[1]).all()
+        for weight in (jnp.ones(10), jnp.zeros(10)):
+            assert np.isnan(jaxloss.cross_entropy(logits, labels, weight=weight, label_smoothing=0.1))
+        assert np.isfinite(loss(logits, labels, ignore_index=label))
+        assert np.isfinite(loss(logits, labels, where=jnp.array([True, False])))
 
 
 @pytest.mark.parametrize("dtype", [jnp.int8, jnp.uint8, jnp.int16, jnp.uint16, jnp.int32, jnp.uint32])

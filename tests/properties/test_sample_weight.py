@@ -9,14 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.experimental import checkify
-from jax.sharding import NamedSharding
-from jax.sharding import PartitionSpec as P
 
 import jaxloss
 from tests.support import (
     BATCH,
     CASES,
     EVERY,
+    FAMILIES,
     FIRST,
     THOROUGH,
     TOLERANCE,
@@ -32,6 +31,7 @@ def weighable(cases):
 
 every_case = pytest.mark.parametrize("case", weighable(CASES), ids=[case.name for case in weighable(CASES)])
 every_record = pytest.mark.parametrize("case", weighable(FIRST), ids=[case.record.name for case in weighable(FIRST)])
+every_family = pytest.mark.parametrize("case", weighable(FAMILIES), ids=[case.name for case in weighable(FAMILIES)])
 
 
 def shape_of_losses(case, batch=BATCH):
@@ -57,7 +57,7 @@ def test_weighted_values_and_gradients_agree_with_the_oracle(case):
         where, given = case.mask(), weights(case)
         arrays = [jnp.asarray(array) for array in spoilt(case, where, given, np.float64)]
         exact = case.draw()
-        values, gradients = values_and_gradients(case, arrays, where, sample_weight=given)
+        values, (*gradients, _) = values_and_gradients(case, arrays, where, sample_weight=given)
         for reduction, value in values.items():
             assert_close(value, case.oracle(exact, reduction, where, sample_weight=given), TOLERANCE["float64"])
         expected = case.oracle_gradient(exact, where, given)
@@ -78,10 +78,9 @@ def test_weights_have_gradients_and_broadcast(case):
         expected = [np.asarray(array) for array in arrays]
         # No wider step: a weight of 0 is a kink, where the loss is hidden.
         positive = np.where(given == 0, 0.3, given)
-        step = jax.jit(jax.value_and_grad(lambda given: case.loss()(*arrays, sample_weight=given)))
-        value, gradient = step(positive)
-        default = case.record.default_reduction
-        assert_close(value, case.oracle(expected, default, sample_weight=positive), 1e-10)
+        default, whole = case.record.default_reduction, np.ones(BATCH, bool)
+        values, (*_, gradient) = values_and_gradients(case, arrays, whole, sample_weight=positive)
+        assert_close(values[default], case.oracle(expected, default, sample_weight=positive), 1e-10)
         direction = np.random.default_rng(1).normal(size=positive.shape)
         ahead, behind = (
             case.oracle(expected, default, sample_weight=positive + sign * np.longdouble(1e-5) * direction)
@@ -97,7 +96,7 @@ def test_weights_have_gradients_and_broadcast(case):
             assert_close(actual, case.oracle(expected, default, sample_weight=whole), 1e-10)
 
 
-@every_record
+@every_family
 def test_a_callable_reduction_gets_the_weights(case):
     """The mask, what classes weigh and what samples weigh, multiplied; and 0 for what they hide."""
     where, given = case.mask(), weights(case)
@@ -119,7 +118,7 @@ def test_a_callable_reduction_gets_the_weights(case):
     assert not np.asarray(values)[given == 0].any()
 
 
-@every_record
+@every_family
 def test_left_at_none_they_cost_nothing(case):
     arrays = as_arrays(case.draw(), "float32")
     jaxprs = [
@@ -131,7 +130,7 @@ def test_left_at_none_they_cost_nothing(case):
     assert jaxprs[0] == jaxprs[1]
 
 
-@every_record
+@every_family
 def test_wrong_weights_are_refused_and_negative_ones_reported(case):
     arrays = as_arrays(case.draw(), "float32")
     shape = shape_of_losses(case)
@@ -144,32 +143,6 @@ def test_wrong_weights_are_refused_and_negative_ones_reported(case):
     with pytest.raises(checkify.JaxRuntimeError, match=f"{case.record.name}: `sample_weight` must be at least 0"):
         error.throw()
     assert np.isnan(value)
-
-
-@every_record
-def test_a_weighted_mean_on_a_mesh_equals_one_device(case):
-    mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
-    batch, options = (16, 4), case.record.in_a_shard
-    case = case if options is None else type(case)(case.record, options, case.name)
-    with jax.enable_x64(True):
-        given, arrays = weights(case, batch=batch), as_arrays(case.draw(batch=batch), "float64")
-        given[:2] = 0
-        specs = [P() if position in case.record.shared else P("data") for position in range(len(arrays))]
-        default = case.record.default_reduction
-        mean = functools.partial(getattr(jaxloss.reductions, default), axis_name="data")
-
-        def local(given, *arrays):
-            return case.loss()(*arrays, sample_weight=given, reduction=mean)
-
-        mapped = jax.shard_map(local, mesh=mesh, in_specs=(P("data"), *specs), out_specs=P())
-        sharded = [
-            jax.device_put(array, NamedSharding(mesh, spec))
-            for array, spec in zip([given, *arrays], [P("data"), *specs], strict=True)
-        ]
-        together = jax.jit(lambda given, *arrays: case.loss()(*arrays, sample_weight=given))
-        expected = case.oracle([np.asarray(array) for array in arrays], default, sample_weight=given)
-        for value in (jax.jit(mapped)(*sharded), together(*sharded)):
-            assert_close(value, expected, 1e-10)
 
 
 def test_every_loss_or_none_takes_weights():
