@@ -15,7 +15,7 @@ from jax.experimental import topologies
 from jax.sharding import SingleDeviceSharding
 from jaxlib import _jax  # pyright: ignore[reportAttributeAccessIssue] the analysis has no public name
 
-from benchmarks.hlo import Module
+from benchmarks import hlo
 
 PLATFORMS = ("tpu", "gpu")
 V5E = "v5e:2x2"
@@ -28,6 +28,7 @@ os.environ |= {
     "TPU_WORKER_HOSTNAMES": "localhost",
     "TPU_ACCELERATOR_TYPE": "v5litepod-4",
     "TPU_WORKER_ID": "0",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
     "TPU_STDERR_LOG_LEVEL": "3",
 }
 
@@ -71,7 +72,7 @@ def compile_for(device: Any, function: Callable[..., Any], arrays: Sequence[jax.
 
 def count(compiled: Any) -> Count:
     """XLA's own count of bytes; where a loop hides what it repeats, that of the text."""
-    module = Module(compiled.as_text())
+    module = hlo.Module(compiled.as_text())
     accessed = module.accessed() if module.has_loops else _counted_by_xla(compiled)
     return Count(accessed, compiled.memory_analysis().temp_size_in_bytes, module.products(), module.sent())
 

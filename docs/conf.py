@@ -44,6 +44,7 @@ html_theme_options = {
         "losses": [],
         "coming_from_pytorch": [],
         "benchmarks/RESULTS": [],
+        "benchmarks/RESULTS_ACCELERATORS": [],
         "benchmarks/RESULTS_JAX_0_12": [],
     },
 }

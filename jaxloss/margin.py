@@ -14,7 +14,7 @@ from jaxloss._call import Call
 from jaxloss._contracts.arrays import single_precision
 from jaxloss._eager import compiled_when_eager
 from jaxloss._numerics.derivatives import with_derivatives
-from jaxloss._numerics.labels import is_class, one_hot, take_label, take_per_class
+from jaxloss._numerics.labels import is_class, one_hot, take_label, take_label_unchecked, take_per_class
 from jaxloss._numerics.logistic import bce_of_logits, softplus
 from jaxloss._numerics.online import sums
 from jaxloss._numerics.safe import expand_mask, nan_unless, safe_multiply
@@ -459,12 +459,25 @@ def _class_hinges(pred: Array, index: Array, margin: Array, axis: int, p: int) -
 @_class_hinges.defjvp
 def _class_hinges_jvp(axis: int, p: int, primals: Any, tangents: Any) -> tuple[Array, Array]:
     (pred, index, margin), (pred_dot, _, margin_dot) = primals, tangents
-    excess = _excess(pred, index, margin, axis)
-    derivative = (excess > 0).astype(excess.dtype) if p == 1 else p * jax.nn.relu(excess)
-    derivative = jnp.where(jnp.isnan(excess), excess, derivative)  # A closed hinge would stop NaN.
-    total = derivative.sum(axis)
-    of_pred = jnp.where(one_hot(index, pred.shape[axis], axis), -jnp.expand_dims(total, axis), derivative)
-    tangent = jnp.sum(of_pred * pred_dot.astype(of_pred.dtype), axis) + total * margin_dot
+
+    def derivative() -> Array:
+        excess = _excess(pred, index, margin, axis)
+        opened = (excess > 0).astype(excess.dtype) if p == 1 else p * jax.nn.relu(excess)
+        return jnp.where(jnp.isnan(excess), excess, opened)  # A closed hinge would stop NaN.
+
+    def by_gather(derivative: Array, index: Array, pred_dot: Array, margin_dot: Array) -> Array:
+        """The gradient of the label's score is scattered: on a CPU that is less than to look for it in each row."""
+        pred_dot = single_precision(pred_dot)
+        own_dot = jnp.expand_dims(take_label_unchecked(pred_dot, index, axis), axis)
+        return jnp.sum(derivative * (pred_dot - own_dot + margin_dot), axis)
+
+    def by_mask(derivative: Array, index: Array, pred_dot: Array, margin_dot: Array) -> Array:
+        total = derivative.sum(axis)
+        is_label = one_hot(index, derivative.shape[axis], axis)
+        of_pred = jnp.where(is_label, -jnp.expand_dims(total, axis), derivative)
+        return jnp.sum(of_pred * single_precision(pred_dot), axis) + total * margin_dot
+
+    tangent = by_platform(derivative(), index, pred_dot, margin_dot, cpu=by_gather, elsewhere=by_mask)
     return _class_hinges(pred, index, margin, axis, p), tangent
 
 

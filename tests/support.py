@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxloss._numerics import xla
 from tests.catalogue import TABLE
 from tests.catalogue.record import Record
 
@@ -30,6 +31,12 @@ class Case:
     record: Record
     options: dict[str, Any]
     name: str
+    # As a GPU and a TPU compute it, not as a CPU does.
+    elsewhere: bool = False
+
+    @property
+    def function(self) -> Callable[..., jax.Array]:
+        return as_elsewhere(self.record.loss) if self.elsewhere else self.record.loss
 
     def draw(self, seed: int = 0, batch: tuple[int, ...] = BATCH) -> tuple[np.ndarray, ...]:
         return self.record.draw(np.random.default_rng(seed), batch, self.options)
@@ -43,7 +50,7 @@ class Case:
     def loss(self, **options: Any) -> Callable[..., jax.Array]:
         """The loss with the case's options, lists of numbers as arrays."""
         given = {name: as_option(value) for name, value in (self.options | options).items()}
-        return lambda *arrays, **more: self.record.loss(*arrays, **given, **more)
+        return lambda *arrays, **more: self.function(*arrays, **given, **more)
 
     def oracle(
         self, arrays: Any, reduction: str, where: Any = True, constant_at: Any = None, sample_weight: Any = None
@@ -112,6 +119,20 @@ class Case:
         return np.broadcast_to(np.expand_dims(where, axis), shape)
 
 
+def as_elsewhere(loss: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    """The loss, traced without what is for CPUs alone."""
+
+    @functools.wraps(loss)
+    def call(*args: Any, **options: Any) -> jax.Array:
+        xla.ELSEWHERE = True
+        try:
+            return loss(*args, **options)
+        finally:
+            xla.ELSEWHERE = False
+
+    return call
+
+
 EVERY = [
     Case(record, options, f"{record.name}-{'-'.join(options) or 'default'}")
     for record in TABLE
@@ -119,6 +140,9 @@ EVERY = [
 ]
 FIRST = [case for case in EVERY if case.options is case.record.variants[0]]
 CASES = EVERY if THOROUGH else FIRST
+ELSEWHERE = [
+    dataclasses.replace(case, name=f"{case.name}-elsewhere", elsewhere=True) for case in CASES if case.record.two_ways
+]
 # The first loss of each family: by default enough for what lies in the code that all losses share.
 FAMILIES = FIRST if THOROUGH else list({case.record.loss.__module__: case for case in reversed(FIRST)}.values())[::-1]
 

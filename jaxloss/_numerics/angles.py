@@ -35,17 +35,18 @@ def _angle_jvp(primals: Any, tangents: Any) -> tuple[Angle, Angle]:
     apart, scale_x, scale_y, per_length_x, per_length_y = (part[..., None] for part in (result.apart, *result[2:]))
     # Factors, not divisors: XLA:CPU sums products without storing them.
     unit_x, unit_y = x * scale_x * per_length_x, y * scale_y * per_length_y
-    x_dot, y_dot = x_dot * per_length_x * scale_x, y_dot * per_length_y * scale_y
     differ = unit_x - unit_y
-    tangent = jnp.sum((differ - apart * unit_x) * x_dot + (-differ - apart * unit_y) * y_dot, -1)
+    of_x = (differ - apart * unit_x) * per_length_x * scale_x
+    of_y = (-differ - apart * unit_y) * per_length_y * scale_y
+    tangent = jnp.sum(of_x * x_dot + of_y * y_dot, -1)
     constant = jnp.zeros_like(tangent)
     return result, Angle(
         tangent,
         -tangent,
         constant,
         constant,
-        -result.per_length_x * jnp.sum(unit_x * x_dot, -1),
-        -result.per_length_y * jnp.sum(unit_y * y_dot, -1),
+        -result.per_length_x * jnp.sum(unit_x * (x_dot * per_length_x * scale_x), -1),
+        -result.per_length_y * jnp.sum(unit_y * (y_dot * per_length_y * scale_y), -1),
     )
 
 

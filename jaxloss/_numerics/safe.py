@@ -6,7 +6,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from jaxloss._numerics.derivatives import with_derivatives
-from jaxloss._numerics.xla import fuse_whole
+from jaxloss._numerics.xla import between_divisions
 
 
 def fill_masked(where: Array | None, value: ArrayLike, *arrays: Array) -> tuple[Array, ...]:
@@ -39,7 +39,7 @@ def stable_divide(numerator: Array, denominator: Array) -> Array:
 
 def _derivative_of_denominator(numerator: Array, denominator: Array) -> Array:
     # Otherwise XLA would turn two divisions in a row into one division by the square.
-    return -stable_divide(fuse_whole(stable_divide(numerator, denominator)), denominator)
+    return -stable_divide(between_divisions(stable_divide(numerator, denominator)), denominator)
 
 
 def safe_divide(numerator: Array, denominator: Array) -> Array:

@@ -1,7 +1,8 @@
 """What steers XLA: each function says what it prevents, where that was seen, and which test holds it.
 
-All of it is for XLA:CPU, and elsewhere it costs nothing. `STEERING = False`, set before a loss is traced, turns it off:
-then a CPU computes as a GPU and a TPU do. docs/xla.md has the figures.
+What is for one platform costs nothing on the others. There are two switches, to be set before a loss is traced:
+`STEERING = False` turns off what changes no number, to see in compiled text what it is for; `ELSEWHERE = True` makes a
+CPU compute as a GPU and a TPU do. docs/xla.md has the figures.
 """
 
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import jax.numpy as jnp
 from jax import Array
 
 STEERING = True
+ELSEWHERE = False
 
 # XLA:CPU casts half precision where it sums, from jax 0.11.2 on; before, it stored what it had cast.
 # Held by `test_what_is_summed_is_not_stored_beside_the_gradient`.
@@ -34,6 +36,15 @@ def fuse_whole(values: Array) -> Array:
 
 
 fuse_whole.defjvp(lambda primals, tangents: (fuse_whole(*primals), *tangents))
+
+
+def between_divisions(quotient: Array) -> Array:
+    """The quotient, to be divided again.
+
+    Prevents XLA, on every platform, from turning two divisions in a row into one by the square, which overflows long
+    before. It changes numbers, so that nothing turns it off. Held by the stress tests.
+    """
+    return jnp.where(jnp.isnan(quotient), jnp.nan, quotient)
 
 
 def prevent_cse(x: Array) -> Array:
@@ -74,6 +85,6 @@ def by_platform(*arrays: Array, cpu: Callable[..., Any], elsewhere: Callable[...
 
     XLA:CPU (jax 0.8 to 0.12) calls the function of a reduction that it does not know once an element. GPUs and TPUs
     reduce several numbers in one pass, and have fast memory too little to store what a second pass could reuse. Held by
-    `tests/properties/test_accelerators.py` and `test_both_ways...` of the stress tests.
+    `tests/properties/test_accelerators.py`, and by the cases `elsewhere` of the tests of numbers.
     """
-    return jax.lax.platform_dependent(*arrays, cpu=cpu, default=elsewhere) if STEERING else elsewhere(*arrays)
+    return elsewhere(*arrays) if ELSEWHERE else jax.lax.platform_dependent(*arrays, cpu=cpu, default=elsewhere)

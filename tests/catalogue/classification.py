@@ -166,6 +166,7 @@ RECORDS = (
         jaxloss.cross_entropy,
         draw_class_logits,
         per_example(cross_entropy_oracle),
+        two_ways=True,
         about=About(
             "Classes",
             "logits (..., classes), no softmax",
@@ -282,6 +283,7 @@ RECORDS = (
         jaxloss.soft_target_cross_entropy,
         draw_soft_targets,
         per_example(soft_target_oracle),
+        two_ways=True,
         about=About(
             "Classes, soft or one-hot targets",
             "logits, no softmax",
@@ -464,6 +466,7 @@ RECORDS = (
         jaxloss.softmax_focal_loss,
         draw_class_logits,
         per_example(softmax_focal_oracle),
+        two_ways=True,
         about=About(
             "Imbalance, classes",
             "logits (..., classes), no softmax",

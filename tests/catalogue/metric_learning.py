@@ -99,6 +99,7 @@ RECORDS = (
         jaxloss.triplet_margin_loss,
         draw_triplets,
         per_example(triplet_oracle),
+        two_ways=True,
         about=About(
             "Embeddings",
             "anchor, positive, negative (..., features)",
@@ -149,6 +150,7 @@ RECORDS = (
         jaxloss.triplet_margin_with_distance_loss,
         draw_triplets,
         per_example(triplet_with_distance_oracle),
+        two_ways=True,
         about=About(
             "Embeddings, any distance",
             "anchor, positive, negative (..., features)",
@@ -190,6 +192,7 @@ RECORDS = (
         jaxloss.cosine_embedding_loss,
         draw_pairs,
         per_example(cosine_oracle),
+        two_ways=True,
         about=About(
             "Embeddings, pairs", "two inputs (..., features)", "floats -1 or 1 (...)", torch="CosineEmbeddingLoss"
         ),

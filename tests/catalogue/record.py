@@ -101,6 +101,10 @@ class Benchmark:
     call: Callable[..., Any] | None = None
     # Positions of the arrays that gradients flow to: by default those that the record differentiates, but for a target.
     gradients: tuple[int, ...] | None = None
+    # Where the compiler counts more than for a peer, by dtype and platform, and of what; the record says why.
+    behind: dict[str, str] = field(default_factory=dict)
+    # At most which part of the best peer's temporaries is held, by dtype and platform.
+    held: dict[str, float] = field(default_factory=dict)
     # How many times as long as a kernel that only reads and writes it may take.
     kernels: float | None = None
 
@@ -152,6 +156,8 @@ class Record:
     constant_factor: bool = False
     # Whether each element of two arrays of one shape has a loss, so that nothing but these need be stored.
     elementwise: bool = False
+    # Whether a CPU computes it in a way of its own.
+    two_ways: bool = False
     # Dtypes in which not even the losses are stored where they are summed.
     unstored_sums: tuple[str, ...] = ()
     refuses: tuple[Bad, ...] = ()

@@ -85,6 +85,7 @@ RECORDS = (
         jaxloss.ctc_loss,
         draw_sequences,
         per_example(ctc_oracle),
+        two_ways=True,
         about=About(
             "Sequences without alignment",
             "logits (..., time, classes)",

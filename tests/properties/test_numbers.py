@@ -11,6 +11,7 @@ import pytest
 from tests.support import (
     BATCH,
     CASES,
+    ELSEWHERE,
     FIRST,
     THOROUGH,
     TOLERANCE,
@@ -21,8 +22,19 @@ from tests.support import (
     values_and_gradients,
 )
 
-every_case = pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
-every_record = pytest.mark.parametrize("case", FIRST, ids=[case.record.name for case in FIRST])
+BOTH_WAYS = CASES + ELSEWHERE
+every_case = pytest.mark.parametrize("case", BOTH_WAYS, ids=[case.name for case in BOTH_WAYS])
+FIRST_BOTH_WAYS = FIRST + [case for case in ELSEWHERE if case.options is case.record.variants[0]]
+every_record = pytest.mark.parametrize("case", FIRST_BOTH_WAYS, ids=[case.name for case in FIRST_BOTH_WAYS])
+
+
+@pytest.mark.parametrize("case", FIRST, ids=[case.record.name for case in FIRST])
+def test_a_record_says_whether_a_cpu_has_a_way_of_its_own(case):
+    def gradient(*arrays):
+        return jax.grad(case.loss(), case.record.differentiable)(*arrays)
+
+    traced = str(jax.make_jaxpr(gradient)(*as_arrays(case.draw(), "float32")))
+    assert ("platform_index" in traced) == case.record.two_ways
 
 
 @every_case
@@ -63,7 +75,7 @@ def test_extreme_inputs_give_what_mathematics_gives(case):
         found = []
         for extreme, (pred, *rest) in zip(case.record.extremes, arrays, strict=True):
             options = {name: as_option(value) for name, value in extreme.options.items()}
-            loss = functools.partial(case.record.loss, reduction="none", **options)
+            loss = functools.partial(case.function, reduction="none", **options)
 
             def gradient_and_value(pred, loss=loss, rest=rest):
                 def total(pred):
@@ -85,7 +97,7 @@ def test_extreme_inputs_give_what_mathematics_gives(case):
         assert all(np.isfinite(slope).all() for slope in slopes), (extreme, slopes)
 
 
-@every_record
+@pytest.mark.parametrize("case", FIRST, ids=[case.record.name for case in FIRST])
 def test_debug_nans_raises_no_false_alarm_at_the_extremes(case):
     with jax.debug_nans(True):
         for extreme in case.record.extremes if THOROUGH else case.record.extremes[:1]:
@@ -141,7 +153,8 @@ def test_traced_options_equal_numbers_and_have_gradients(case):
             if value is None or value == float("inf"):
                 continue
             value = np.asarray(value, float)
-            bare = Case(case.record, {key: given for key, given in case.options.items() if key != name}, case.name)
+            others = {key: given for key, given in case.options.items() if key != name}
+            bare = Case(case.record, others, case.name, case.elsewhere)
             loss = jax.jit(jax.value_and_grad(lambda option: bare.loss()(*arrays, **{name: option})))  # noqa: B023
             traced, gradient = loss(value)
             expected = values_and_gradients(case, arrays)[0][case.record.default_reduction]

@@ -3,6 +3,7 @@
 `python -m tests.properties.test_stress` prints the largest errors found.
 """
 
+import dataclasses
 import functools
 import inspect
 import sys
@@ -37,7 +38,11 @@ EVERY = [
     for record in TABLE
     for options in record.stress.variants
 ]
-CASES = EVERY if THOROUGH else [next(case for case in EVERY if case.record is record) for record in TABLE]
+EVERY += [
+    dataclasses.replace(case, name=f"{case.name}-elsewhere", elsewhere=True) for case in EVERY if case.record.two_ways
+]
+FIRST = {case.record.name: case.options for case in reversed(EVERY)}
+CASES = EVERY if THOROUGH else [case for case in EVERY if case.options is FIRST[case.record.name]]
 
 
 @functools.cache

@@ -1,0 +1,46 @@
+"""Bytes and memory of every loss on a TPU v5e and an H100, as XLA counts them: exact, and no device is needed.
+
+Peers are compiled too, or taken from the stored results if these are of the same jax.
+"""
+
+import jax
+import pytest
+
+from benchmarks import compiled
+from benchmarks.rows import TABLE
+
+try:
+    DEVICES = {platform: compiled.devices(platform)[0] for platform in compiled.PLATFORMS}
+except compiled.MissingCompilerError as missing:
+    pytest.skip(str(missing), allow_module_level=True)
+
+from benchmarks import accelerators
+
+STORED = accelerators.read() if accelerators.stored_versions()["jax"] == jax.__version__ else {}
+
+
+@pytest.mark.parametrize("row", TABLE, ids=[row.name for row in TABLE])
+@pytest.mark.parametrize("dtype", accelerators.DTYPES)
+@pytest.mark.parametrize("platform", compiled.PLATFORMS)
+def test_no_peer_is_cheaper_and_nothing_large_is_held(row, dtype, platform):
+    record, where = row.record, f"{dtype} {platform}"
+    result = accelerators.measure(row, dtype, platform, DEVICES[platform], STORED)
+    assert bool(result.behind()) == (where in record.benchmark.behind), result.behind()
+    if record.elementwise:
+        assert result.ours.accessed <= accelerators.BYTES * result.floor
+    if record.elementwise or (record.class_axis and record.inner[0]):
+        assert result.ours.temporaries <= 1e6 + 0.02 * result.floor
+    # Nothing of the size of all pairs.
+    assert result.ours.temporaries <= 12 * result.floor
+    if where in record.benchmark.held:
+        assert result.ours.temporaries <= record.benchmark.held[where] * result.least("temporaries")
+
+
+def test_the_count_of_the_text_is_the_compilers_own_where_there_is_no_loop():
+    row = next(row for row in TABLE if row.record.elementwise)
+    for platform, device in DEVICES.items():
+        arrays = accelerators.shapes(row, accelerators.size_of(row, "float32"), "float32")
+        program = compiled.compile_for(device, jax.value_and_grad(row.ours), arrays)
+        assert compiled.count(program).accessed == pytest.approx(
+            compiled.hlo.Module(program.as_text()).accessed(), rel=0.01
+        ), platform
