@@ -1,5 +1,6 @@
 """Records of `jaxloss.sequence`."""
 
+import functools
 import itertools
 import math
 from typing import Any
@@ -23,12 +24,17 @@ def draw_sequences(rng: np.random.Generator, batch: tuple[int, ...], options: di
     return 2 * rng.normal(size=(*batch, FRAMES, SYMBOLS)), rng.choice(labels, size=(*batch, LABELS_LONG))
 
 
+@functools.cache
+def collapsed(blank):
+    """What each alignment becomes, if that is as long as the targets."""
+    every = [[symbol for symbol, _ in itertools.groupby(alignment) if symbol != blank] for alignment in ALIGNMENTS]
+    return np.array([labels if len(labels) == LABELS_LONG else [-1] * LABELS_LONG for labels in every])
+
+
 def ctc_oracle(pred, target, blank=0, zero_infinity=False):
     """Over every alignment there is: what it collapses to, and its probability."""
-    collapsed = [[symbol for symbol, _ in itertools.groupby(alignment) if symbol != blank] for alignment in ALIGNMENTS]
-    collapsed = np.array([labels if len(labels) == LABELS_LONG else [-1] * LABELS_LONG for labels in collapsed])
     log_p = log_softmax(pred)[..., np.arange(FRAMES), ALIGNMENTS].sum(-1)
-    matches = (collapsed == target[..., None, :]).all(-1)
+    matches = (collapsed(blank) == target[..., None, :]).all(-1)
     values = -np.log(np.where(matches, np.exp(np.where(matches, log_p, 0 * log_p)), 0).sum(-1))
     return values, np.full(values.shape, LABELS_LONG)
 
