@@ -221,7 +221,7 @@ def _pairs(anchor: Array, positive: Array, negative: Array, swap: bool) -> list[
     return [(anchor, positive), (anchor, negative), *([(positive, negative)] if swap else [])]
 
 
-def _triplet_hinge(of_pairs: Sequence[Array], margin: Array) -> Array:
+def _triplet_hinge(of_pairs: Sequence[Array], margin: Array | float) -> Array:
     near, *far = of_pairs
     return _positive_part(margin + (near - functools.reduce(jnp.minimum, far)))
 

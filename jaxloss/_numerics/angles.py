@@ -63,8 +63,8 @@ def _unit(vectors: Array) -> tuple[Array, Array, Array, Array]:
     rest = jnp.square(1e-6 * scale)
     total = jnp.square(vectors * scale).sum(-1, keepdims=True) + rest
     per_length = 1 / jnp.sqrt(total)
-    unit = vectors * scale * per_length
-    return unit, *(jnp.squeeze(part, -1) for part in (rest / total, scale, per_length))
+    rest, scale_of_row, per_length_of_row = (jnp.squeeze(part, -1) for part in (rest / total, scale, per_length))
+    return vectors * scale * per_length, rest, scale_of_row, per_length_of_row
 
 
 def _angle_of_triangle(x: Array, y: Array) -> Angle:

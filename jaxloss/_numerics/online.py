@@ -81,8 +81,9 @@ def _add_softmax_sums(one: Any, other: Any) -> Any:
 @softmax_sums.defjvp
 def _softmax_sums_jvp(axis: int, primals: Any, tangents: Any) -> tuple[SoftmaxSums, SoftmaxSums]:
     """With the largest held constant, as above."""
-    sums = softmax_sums(*primals, axis)
-    return sums, SoftmaxSums(jnp.zeros_like(sums.largest), _excess_tangent(sums.largest, *primals, *tangents, axis))
+    (logits,), (tangent,) = primals, tangents
+    sums = softmax_sums(logits, axis)
+    return sums, SoftmaxSums(jnp.zeros_like(sums.largest), _excess_tangent(sums.largest, logits, tangent, axis))
 
 
 def _excess_tangent(largest: Array, logits: Array, tangent: Array, axis: int) -> Array:

@@ -31,7 +31,8 @@ def logit_margin(logits: Array, index: Array, axis: int) -> Array:
 
 @logit_margin.defjvp
 def _logit_margin_jvp(axis, primals, tangents):
-    margin, derivative = _margin_and_derivative(*primals, axis)
+    logits, index = primals
+    margin, derivative = _margin_and_derivative(logits, index, axis)
     return margin, jnp.sum(derivative * tangents[0], axis)
 
 
@@ -154,7 +155,8 @@ def _stored_exponentials(logits: Array, axis: int, largest: Array | None = None)
 
 
 def _online_exponentials(logits: Array, axis: int) -> tuple[Array, Array, Array, Array]:
-    return _exponentials_of_sums(logits, *softmax_sums(logits, axis), axis)
+    largest, excess = softmax_sums(logits, axis)
+    return _exponentials_of_sums(logits, largest, excess, axis)
 
 
 def _exponentials_of_sums(logits: Array, largest: Array, excess: Array, axis: int) -> tuple[Array, Array, Array, Array]:

@@ -54,8 +54,9 @@ def _varying_over(axes: frozenset[Any], array: Array) -> Array:
     missing = tuple(axes - _varying_axes(array))
     if not missing:
         return array
-    # The name of jax 0.8.
-    return jax.lax.pcast(array, missing, to="varying") if hasattr(jax.lax, "pcast") else jax.lax.pvary(array, missing)
+    if hasattr(jax.lax, "pcast"):
+        return jax.lax.pcast(array, missing, to="varying")
+    return jax.lax.pvary(array, missing)  # pyright: ignore[reportAttributeAccessIssue] the name of jax 0.8
 
 
 def repeat(times: Any, step: Callable[[Array, Any], Any], state: Any) -> Any:
