@@ -185,19 +185,20 @@ def draw_figure(path: Path, results: Sequence[Result]) -> None:
     axes.axvline(1.0, color="0.6", linewidth=1)
     styles = {"float32": "o", "bfloat16": "s"}
     colours = {"tpu": "C0", "gpu": "C2"}
-    for platform, title in (("tpu", "TPU v5e"), ("gpu", "H100")):
+    for platform, title, shift in (("tpu", "TPU v5e", -0.15), ("gpu", "H100", 0.15)):
         for dtype, marker in styles.items():
             chosen = [each for each in results if (each.platform, each.dtype) == (platform, dtype) and each.peers]
             axes.plot(
                 [each.ours.accessed / each.least("accessed") for each in chosen],
-                [names.index(each.loss) for each in chosen],
+                [names.index(each.loss) + shift for each in chosen],
                 marker,
                 color=colours[platform],
                 markerfacecolor=colours[platform] if dtype == "float32" else "none",
                 label=f"{title}, {dtype}",
             )
     axes.set_xscale("log")
-    axes.set_xticks([0.1, 0.2, 0.5, 1.0], ["0.1", "0.2", "0.5", "1"])
+    ticks = (0.1, 0.2, 0.5, 1, 2, 4)
+    axes.set_xticks(ticks, map(str, ticks))
     axes.minorticks_off()
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.invert_yaxis()

@@ -220,7 +220,8 @@ def _coordinates(boxes: Array) -> _Boxes:
 def _side_by_side(boxes: _Boxes) -> Array:
     """The last axis again. By selects, which XLA fuses with what makes the coordinates: these are not stored."""
     x1, y1, x2, y2 = (each[..., None] for each in boxes)
-    place = jnp.arange(4) + 0 * jnp.isnan(x1)  # Where the boxes lie on an explicit mesh, else it refuses the selects.
+    # Made of the boxes, so that it lies where they lie on an explicit mesh: else the selects are refused there.
+    place = jnp.expand_dims(jnp.arange(4), range(x1.ndim - 1)) + 0 * jnp.isnan(x1).astype(int)
     return jnp.where(place < 2, jnp.where(place == 0, x1, y1), jnp.where(place == 2, x2, y2))
 
 

@@ -500,7 +500,7 @@ def _label_hinges(pred: Array, labels: Array) -> tuple[Array, Array]:
 
 def _pair_by_pair(pred: Array, labels: Array) -> tuple[Array, Array]:
     """Sums of pairs in two passes, of which each makes the pairs anew: else XLA would store them all."""
-    classes = jnp.arange(pred.shape[-1], dtype=labels.dtype)
+    classes = jnp.expand_dims(jnp.arange(pred.shape[-1], dtype=labels.dtype), range(pred.ndim))
     # How often each class is listed.
     times = jnp.sum((labels[..., None] == classes).astype(pred.dtype), -2)
 

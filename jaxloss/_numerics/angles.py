@@ -74,7 +74,7 @@ def _angle_of_triangle(x: Array, y: Array) -> Angle:
     zero = jnp.zeros_like(eps)
     parts = triangle(x * scale, y * scale)
     length, along, across = add_rows(add_rows(parts, (eps, zero, zero)), (zero, eps, zero))
-    scales = 0.0 * jnp.isnan(length) + scale  # One a row, on the devices of the rows.
+    scales = 0.0 * jnp.isnan(length).astype(x.dtype) + scale  # One a row, on the devices of the rows.
     length_y = hypot(along, across)
     cosine = along / length_y
     apart = jnp.where(along > 0, (across / length_y) * (across / (length_y + along)), 1 - cosine)

@@ -238,6 +238,7 @@ RECORDS = (
         jaxloss.multi_margin_loss,
         draw_class_logits,
         per_example(multi_margin_oracle),
+        two_ways=True,
         about=About(
             "Classes, by a margin",
             "scores (..., classes)",
