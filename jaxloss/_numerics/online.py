@@ -14,7 +14,7 @@ from jax import Array
 
 from jaxloss._numerics.labels import one_hot
 from jaxloss._numerics.safe import safe_divide
-from jaxloss._numerics.xla import prevent_cse
+from jaxloss._numerics.xla import KEEPS_DERIVATIVES_IN_LOOPS, prevent_cse
 
 
 def sums(parts: Sequence[Array], axis: int) -> Any:
@@ -207,4 +207,8 @@ def _compare(one: Array, other: Array) -> tuple[Array, Array, Array]:
 
 def _reduce(combine: Callable[..., Any], parts: tuple[Array, ...], empty: tuple[float, ...], axis: int) -> Any:
     dtype = parts[0].dtype
+    if not KEEPS_DERIVATIVES_IN_LOOPS:
+        # The reduction is differentiated after all, and fails where a part has no tangent.
+        zero = 0 * jnp.where(jnp.isfinite(parts[0]), parts[0], 0.0)
+        parts = (parts[0], *(part + zero for part in parts[1:]))
     return jax.lax.reduce(parts, tuple(jnp.asarray(each, dtype) for each in empty), combine, (axis % parts[0].ndim,))
