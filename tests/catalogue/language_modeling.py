@@ -125,6 +125,7 @@ RECORDS = (
             option("z_loss", -1.0, (LOGITS, LOGITS.T, LABELS)),
             option("logit_softcap", 0.0, (LOGITS, LOGITS.T, LABELS)),
             option("chunk_size", 0, (LOGITS, LOGITS.T, LABELS)),
+            option("precision", "exact", (LOGITS, LOGITS.T, LABELS)),
             option("chunk_size", 2.0, (LOGITS, LOGITS.T, LABELS)),
         ),
         reports=(

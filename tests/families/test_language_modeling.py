@@ -354,3 +354,25 @@ def test_a_nan_that_counts_is_a_nan_of_value_and_gradient(dtype, chunk_size, red
     assert jnp.isnan(value)
     assert jnp.isnan(slopes[LABELS >= 0]).all()
     assert jnp.isnan(kernel_slopes).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("chunk_size", [None, 4])
+@pytest.mark.parametrize("precision", ["highest", jax.lax.Precision.HIGHEST])
+def test_all_products_take_the_precision(precision, chunk_size, dtype):
+    def loss(features, kernel):
+        return jaxloss.linear_cross_entropy(features, kernel, LABELS, chunk_size=chunk_size, precision=precision)
+
+    arrays = FEATURES.astype(dtype), KERNEL.astype(dtype)
+    lowered = jax.jit(jax.value_and_grad(loss, (0, 1))).lower(*arrays).as_text()
+    products = [line for line in lowered.splitlines() if "dot_general" in line]
+    assert len(products) >= 3
+    assert all("HIGHEST, HIGHEST" in line for line in products)
+
+
+def test_precision_is_an_option_of_eager_calls():
+    calls = [
+        jaxloss.linear_cross_entropy(FEATURES, KERNEL, LABELS, ignore_index=-1, precision=precision)
+        for precision in (None, "high", jax.lax.Precision.HIGHEST)
+    ]
+    np.testing.assert_allclose(calls, calls[0], rtol=1e-6)
