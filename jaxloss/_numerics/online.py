@@ -144,7 +144,7 @@ def _add_squares(one: Any, other: Any) -> Any:
     added = []
     for x, squares_x, y, squares_y in zip(one[::2], one[1::2], other[::2], other[1::2], strict=True):
         largest, smallest = jnp.maximum(x, y), jnp.minimum(x, y)
-        ratio = jnp.square(jnp.where(largest == smallest, 1.0, smallest / largest))
+        ratio = jnp.square(jnp.where(largest == smallest, 1.0, smallest / _normal(largest)))
         added += [largest, jnp.where(x >= y, squares_x + squares_y * ratio, squares_x * ratio + squares_y)]
     return tuple(added)
 
@@ -176,9 +176,9 @@ def triangle(x: Array, y: Array) -> Triangle:
 def add_rows(one: Any, other: Any) -> Any:
     """The triangle of the rows of two: a rotation that leaves x no part in the second."""
     length = hypot(one[0], other[0])
-    is_zero = length == 0
+    is_zero = length < jnp.finfo(length.dtype).tiny
     divisor = jnp.where(is_zero, 1.0, length)
-    cosine, sine = jnp.where(is_zero, 1.0, one[0] / divisor), other[0] / divisor
+    cosine, sine = jnp.where(is_zero, 1.0, one[0] / divisor), jnp.where(is_zero, 0.0, other[0] / divisor)
     across = hypot(hypot(one[2], other[2]), cosine * other[1] - sine * one[1])
     return length, cosine * one[1] + sine * other[1], across
 
@@ -187,8 +187,13 @@ def hypot(x: Array, y: Array) -> Array:
     """sqrt(x^2 + y^2), neither of which overflows or underflows."""
     x, y = jnp.abs(x), jnp.abs(y)
     largest, smallest = jnp.maximum(x, y), jnp.minimum(x, y)
-    ratio = smallest / jnp.where(largest == 0, 1.0, largest)
+    ratio = smallest / _normal(largest)
     return largest * jnp.sqrt(1 + ratio * ratio)
+
+
+def _normal(divisor: Array) -> Array:
+    """At least the smallest normal number: what is less, a machine may take for 0 where it divides, but not before."""
+    return jnp.maximum(divisor, jnp.finfo(divisor.dtype).tiny)
 
 
 def _count(logits: Array) -> Array:
