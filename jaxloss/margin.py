@@ -16,7 +16,7 @@ from jaxloss._eager import compiled_when_eager
 from jaxloss._numerics.derivatives import with_derivatives
 from jaxloss._numerics.labels import is_class, one_hot, take_label, take_label_unchecked, take_per_class
 from jaxloss._numerics.logistic import bce_of_logits, softplus
-from jaxloss._numerics.online import sums
+from jaxloss._numerics.online import sum_together
 from jaxloss._numerics.safe import expand_mask, nan_unless, safe_multiply
 from jaxloss._numerics.xla import by_platform, fuse_whole
 from jaxloss._typing import ArrayLike
@@ -512,7 +512,7 @@ def _pair_by_pair(pred: Array, labels: Array) -> tuple[Array, Array]:
 
     rows, columns, row_times, column_times = pred[..., None], pred[..., None, :], times[..., None], times[..., None, :]
     of_labels = hinges(rows, columns, row_times, column_times)
-    of_label, as_label = sums((of_labels, opened(of_labels, 1.0)), -1)
+    of_label, as_label = sum_together((of_labels, opened(of_labels, 1.0)), -1)
     as_other = jnp.sum(opened(hinges(columns, rows, column_times, row_times), column_times), -1)
     return jnp.sum(times * of_label, -1), as_other - times * as_label
 

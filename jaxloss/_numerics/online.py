@@ -17,8 +17,8 @@ from jaxloss._numerics.safe import safe_divide
 from jaxloss._numerics.xla import KEEPS_DERIVATIVES_IN_LOOPS, prevent_cse
 
 
-def sums(parts: Sequence[Array], axis: int) -> Any:
-    """Of several arrays in one pass, where XLA could store what they have in common."""
+def sum_together(parts: Sequence[Array], axis: int) -> Any:
+    """The sums of several arrays in one pass: in several, XLA would store what the arrays have in common."""
     return _reduce(lambda one, other: tuple(map(jnp.add, one, other)), tuple(parts), (0.0,) * len(parts), axis)
 
 
@@ -32,7 +32,7 @@ class MarginSums(NamedTuple):
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
 def margin_sums(logits: Array, index: Array, axis: int) -> MarginSums:
-    """Where there are no others, or all are -inf: 0, 0."""
+    """The largest and the sum are 0 where there are no others, or where all of them are -inf."""
     is_label = one_hot(index, logits.shape[axis], axis)
     others = jnp.where(is_label, -jnp.inf, logits)
     own = jnp.where(is_label, logits, 0.0)
@@ -101,7 +101,7 @@ class LikelihoodSums(NamedTuple):
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
 def likelihood_sums(logits: Array, target: Array, axis: int) -> LikelihoodSums:
-    """The last two are constants to a derivative: that of the cross-entropy needs but the first."""
+    """The derivative of the cross-entropy needs that of the excess alone: the others are held constant."""
     parts = (logits, _count(logits) - 1, target, jnp.zeros_like(logits))
     largest, excess, *sums = _reduce(_add_likelihood_sums, parts, (-jnp.inf, -1.0, 0.0, 0.0), axis)
     return LikelihoodSums(largest, jnp.where(jnp.isfinite(largest), excess, jnp.nan), *sums)

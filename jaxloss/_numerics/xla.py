@@ -85,10 +85,10 @@ def stay_in_loop(part: Array, step: Array) -> Array:
 
 
 def by_platform(*arrays: Array, cpu: Callable[..., Any], elsewhere: Callable[..., Any]) -> Any:
-    """One of two ways to the same arrays, chosen where the platform is known: while lowering.
+    """One of two ways to compute the same arrays, chosen while lowering, when the platform is known.
 
-    XLA:CPU (jax 0.8 to 0.12) calls the function of a reduction that it does not know once an element. GPUs and TPUs
-    reduce several numbers in one pass, and have fast memory too little to store what a second pass could reuse. Held by
+    XLA:CPU (jax 0.8 to 0.12) is slow where a reduction has a function of its own. GPUs and TPUs reduce several numbers
+    in one pass at no cost, and there it is memory traffic that takes the time. Held by
     `tests/properties/test_accelerators.py`, and by the cases `elsewhere` of the tests of numbers.
     """
     return elsewhere(*arrays) if ELSEWHERE else jax.lax.platform_dependent(*arrays, cpu=cpu, default=elsewhere)

@@ -17,9 +17,8 @@ def loss_of_each_token(
     losses: Callable[..., Array], layer: Layer, kernel: Array, arrays: Any, pred: Array, *others: Any
 ) -> Array:
     """Block by block; the backward pass computes the logits of a block again."""
-    wide = kernel.astype(
-        layer.dtype
-    )  # The scan adds up the gradients of the blocks in the dtype of what it closes over.
+    # The scan adds up the gradients of the blocks in the dtype of what it closes over.
+    wide = kernel.astype(layer.dtype)
 
     @functools.partial(jax.checkpoint, prevent_cse=False)
     def step(_: None, block: Any) -> tuple[None, Array]:
