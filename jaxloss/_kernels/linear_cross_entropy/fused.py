@@ -11,7 +11,8 @@ from jax.custom_derivatives import SymbolicZero
 from jaxloss._kernels.linear_cross_entropy.by_classes import value_and_gradients_by_classes
 from jaxloss._kernels.linear_cross_entropy.by_tokens import value_and_gradients_by_tokens
 from jaxloss._kernels.linear_cross_entropy.layer import Layer
-from jaxloss._kernels.linear_cross_entropy.loops import loss_of_each_token, varying_together
+from jaxloss._kernels.linear_cross_entropy.loops import loss_of_each_token
+from jaxloss._numerics.shards import varying_together
 
 
 def sum_over_blocks(layer: Layer, kernel: Array, arrays: Any, pred: Array, target: Array, counts: Any) -> Array:

@@ -33,29 +33,9 @@ def finite(log_scale: Array) -> Array:
     return jnp.where(log_scale == -jnp.inf, 0.0, log_scale)
 
 
-def varying_together(arrays: Any) -> Any:
-    """In `shard_map`: each as one of its own on every device on which one of them is, as loops demand."""
-    axes = frozenset[Any]().union(*map(_varying_axes, jax.tree.leaves(arrays)))
-    return jax.tree.map(functools.partial(_varying_over, axes), arrays)
-
-
 def zeros_like(array: Array, dtype: Any, zero: Array) -> Array:
     """What a loop adds to, on every device that `zero` lies on."""
     return jnp.zeros_like(array, dtype=dtype) + zero.astype(dtype)
-
-
-def _varying_axes(array: Array) -> frozenset[Any]:
-    kind = jax.typeof(array)
-    return kind.vma if hasattr(kind, "vma") else kind.mat.varying  # The latter from jax 0.12 on.
-
-
-def _varying_over(axes: frozenset[Any], array: Array) -> Array:
-    missing = tuple(axes - _varying_axes(array))
-    if not missing:
-        return array
-    if hasattr(jax.lax, "pcast"):
-        return jax.lax.pcast(array, missing, to="varying")
-    return jax.lax.pvary(array, missing)  # pyright: ignore[reportAttributeAccessIssue] the name of jax 0.8
 
 
 def repeat(times: Any, step: Callable[[Array, Any], Any], state: Any) -> Any:
