@@ -10,6 +10,8 @@ from jaxloss._contracts import Contract
 from jaxloss._contracts.arrays import single_precision
 from jaxloss._numerics.labels import take_per_class
 from jaxloss._numerics.safe import expand_mask, fill_masked, nan_unless, safe_divide
+from jaxloss._numerics.shards import Shard
+from jaxloss._typing import AxisName
 from jaxloss.reductions import ReductionOrBatchMean, is_mean, is_sum, over_mesh, resolve
 
 INDICES = "For class probabilities or one-hot targets use soft_target_cross_entropy."
@@ -40,8 +42,11 @@ class Call(Contract):
         where: Any,
         reduction: ReductionOrBatchMean,
         names: Sequence[str] = ("mean", "sum", "none"),
+        class_axis_name: AxisName | None = None,
     ):
         super().__init__(function)
+        # The axes of the mesh on which the classes lie; None where each device has them all.
+        self.class_axis_name = self.mesh_axes(class_axis_name=class_axis_name)
         self._where, self._sample_weight = where, sample_weight
         self._reduce = resolve(function, reduction, names)
         self.is_mean, self.is_sum = is_mean(reduction), is_sum(reduction)
@@ -118,7 +123,7 @@ class Call(Contract):
         """Logits with a class axis and class indices; a hidden row becomes class 0, with equal scores."""
         pred, target, axis = self.labelled_as_given(hint, axis, ignore_index, pred=pred, target=target)
         pred = single_precision(pred)
-        self.check_not_softmax(pred, axis, self.keep)
+        self.check_not_softmax(pred, axis, self.keep, self.class_axis_name)
         return Labelled(pred, target, axis)
 
     def labelled_as_given(self, hint: str, axis: int, ignore_index: Any = None, *, pred: Any, target: Any) -> Labelled:
@@ -126,13 +131,19 @@ class Call(Contract):
         self.not_swapped(pred=pred, target=target)
         (pred,) = self.classes_as_given(axis, pred=pred)
         axis = self.axis(axis, pred.ndim)
+        classes = self.count_classes(axis, pred=pred)
         target = self.class_indices(pred, axis, target, hint)
         self.hide(target.shape, single_precision(pred).dtype)
         self.ignore(target, ignore_index)
         (target,) = fill_masked(self.keep, 0, target)
         (pred,) = fill_masked(expand_mask(axis, self.keep), 0.0, pred)
-        self.check_labels(target, pred.shape[axis])
+        self.check_labels(target, classes)
         return Labelled(pred, target, axis)
+
+    def count_classes(self, axis: int, *, pred: Array) -> int:
+        """How many classes there are, on all devices together."""
+        self.parts("class_axis_name", self.class_axis_name, pred=pred)
+        return Shard(pred.shape[axis], self.class_axis_name).total
 
     def visible_factor(self, like: Array, **options: Any) -> Array:
         """An option that rescales each element of an array, 1 where the loss is hidden."""
@@ -151,7 +162,7 @@ class Call(Contract):
         """Reduces the losses of labels, with the weights of their classes, which the losses may already include."""
         if weight is None:
             return self.reduce(losses)
-        weights = take_per_class(weight, target)
+        weights = take_per_class(weight, target, self.class_axis_name)
         if not holds_weights:
             return self.reduce(losses, weights)
         total = self.reduce(losses)

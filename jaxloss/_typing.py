@@ -1,5 +1,6 @@
 """What the annotations of the public functions are made of."""
 
+from collections.abc import Hashable, Sequence
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import jax
@@ -15,3 +16,6 @@ class SupportsJaxArray(Protocol):
 
 
 ArrayLike: TypeAlias = jax.typing.ArrayLike | SupportsJaxArray
+
+# One axis of a mesh, or several.
+AxisName: TypeAlias = Hashable | Sequence[Hashable]

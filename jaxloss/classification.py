@@ -26,9 +26,10 @@ from jaxloss._numerics.logistic import (
     weighted_bce_of_logits,
 )
 from jaxloss._numerics.safe import expand_mask, fill_masked, nan_unless, power_with_log, safe_multiply, stable_divide
+from jaxloss._numerics.shards import Shard
 from jaxloss._numerics.softmax import logit_margin, soft_cross_entropy
 from jaxloss._numerics.xla import fuse_whole
-from jaxloss._typing import ArrayLike
+from jaxloss._typing import ArrayLike, AxisName
 from jaxloss.reductions import Reduction
 
 _PROBABILITIES = "For integer class indices use cross_entropy."
@@ -45,6 +46,7 @@ def cross_entropy(
     weight: Real[ArrayLike, " classes"] | None = None,
     ignore_index: Integer[ArrayLike, ""] | None = None,
     label_smoothing: Real[ArrayLike, ""] = 0.0,
+    class_axis_name: AxisName | None = None,
     sample_weight: Real[ArrayLike, "*#batch"] | None = None,
     where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
@@ -67,6 +69,9 @@ def cross_entropy(
         weight: one number at least 0 for each class; 0 rescales and does not hide (0 times NaN is NaN).
         ignore_index: a class index whose rows are ignored; None for no such index (PyTorch's default is -100).
         label_smoothing: in [0, 1], the part of the target that is spread evenly over the classes. May be traced.
+        class_axis_name: inside `shard_map`, the mesh axis, or several, on which the classes lie: each device passes an
+            even part of them, in the order of the mesh, in `pred` and `weight`. Indices count all classes. None if
+            each device has all.
         sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
             divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
         where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
@@ -90,12 +95,12 @@ def cross_entropy(
     >>> print(cross_entropy(logits, jnp.array([0, 1]), reduction="none").round(4))
     [0.3421 0.3168]
     """
-    call = Call("cross_entropy", sample_weight, where, reduction)
+    call = Call("cross_entropy", sample_weight, where, reduction, class_axis_name=class_axis_name)
     pred, target, axis = call.labelled(INDICES, axis, ignore_index, pred=pred, target=target)
     smoothing = call.fraction(label_smoothing=label_smoothing)
     if weight is not None:
         weight = call.one_per_class(pred.shape[axis], weight=weight)
-    losses = label_losses(pred, target, axis, weight, smoothing)
+    losses = label_losses(pred, target, axis, weight, smoothing, axis_name=call.class_axis_name)
     return call.reduce_labels(losses, target, weight, holds_weights=not all_zero(smoothing))
 
 
@@ -107,6 +112,7 @@ def nll_loss(
     axis: int = -1,
     weight: Real[ArrayLike, " classes"] | None = None,
     ignore_index: Integer[ArrayLike, ""] | None = None,
+    class_axis_name: AxisName | None = None,
     sample_weight: Real[ArrayLike, "*#batch"] | None = None,
     where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
@@ -125,6 +131,9 @@ def nll_loss(
         axis: the class axis of `pred`; -1 is JAX's layout, 1 is PyTorch's.
         weight: one number at least 0 for each class; 0 rescales and does not hide (0 times NaN is NaN).
         ignore_index: a class index whose rows are ignored; None for no such index (PyTorch's default is -100).
+        class_axis_name: inside `shard_map`, the mesh axis, or several, on which the classes lie: each device passes an
+            even part of them, in the order of the mesh, in `pred` and `weight`. Indices count all classes. None if
+            each device has all.
         sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
             divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
         where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
@@ -147,12 +156,12 @@ def nll_loss(
     >>> print(nll_loss(log_p, jnp.array([1, 1]), reduction="none").round(4))
     [1.3863 0.    ]
     """
-    call = Call("nll_loss", sample_weight, where, reduction)
+    call = Call("nll_loss", sample_weight, where, reduction, class_axis_name=class_axis_name)
     pred, target, axis = call.labelled_as_given(ONE_HOT, axis, ignore_index, pred=pred, target=target)
     call.check_log_probabilities(_LOG_PROBABILITIES, pred=pred)
     if weight is not None:
         weight = call.one_per_class(pred.shape[axis], weight=weight)
-    losses = 0.0 - single_precision(take_label(pred, target, axis))  # 0, not -0
+    losses = 0.0 - single_precision(take_label(pred, target, axis, call.class_axis_name))  # 0, not -0
     return call.reduce_labels(losses, target, weight)
 
 
@@ -164,6 +173,7 @@ def soft_target_cross_entropy(
     axis: int = -1,
     weight: Real[ArrayLike, " classes"] | None = None,
     label_smoothing: Real[ArrayLike, ""] = 0.0,
+    class_axis_name: AxisName | None = None,
     sample_weight: Real[ArrayLike, "..."] | None = None,
     where: Bool[ArrayLike, "..."] | None = None,
     reduction: Reduction = "mean",
@@ -182,6 +192,8 @@ def soft_target_cross_entropy(
         axis: the class axis; -1 is JAX's layout, 1 is PyTorch's.
         weight: one number at least 0 for each class; 0 rescales and does not hide (0 times NaN is NaN).
         label_smoothing: in [0, 1], the part of the target that is spread evenly over the classes. May be traced.
+        class_axis_name: inside `shard_map`, the mesh axis, or several, on which the classes lie: each device passes an
+            even part of them, in the order of the mesh, in `pred`, `target` and `weight`. None if each device has all.
         sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
             divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
         where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
@@ -204,22 +216,23 @@ def soft_target_cross_entropy(
     >>> print(f"{soft_target_cross_entropy(logits, jnp.array([[0.5, 0.5, 0.0]])):.4f}")
     0.8133
     """
-    call = Call("soft_target_cross_entropy", sample_weight, where, reduction)
+    call = Call("soft_target_cross_entropy", sample_weight, where, reduction, class_axis_name=class_axis_name)
     pred, target = call.classes(axis, _PROBABILITIES, pred=pred, target=target)
     axis = call.axis(axis, pred.ndim)
+    classes = call.count_classes(axis, pred=pred)
     call.hide(pred.shape[:axis] + pred.shape[axis + 1 :], pred.dtype)
     (pred,) = fill_masked(expand_mask(axis, call.keep), 0.0, pred)
-    (target,) = fill_masked(expand_mask(axis, call.keep), 1 / pred.shape[axis], target)
+    (target,) = fill_masked(expand_mask(axis, call.keep), 1 / classes, target)
     _check_distributions(call, target, axis)
-    call.check_not_softmax(pred, axis, call.keep)
+    call.check_not_softmax(pred, axis, call.keep, call.class_axis_name)
     smoothing = call.fraction(label_smoothing=label_smoothing)
 
     if not all_zero(smoothing):
-        target = (1 - smoothing) * target + smoothing / pred.shape[axis]
+        target = (1 - smoothing) * target + smoothing / classes
     if weight is not None:
         weight = call.one_per_class(pred.shape[axis], weight=weight)
         target = target * along(axis, weight, pred.ndim)
-    return call.reduce(soft_cross_entropy(pred, target, axis))
+    return call.reduce(soft_cross_entropy(pred, target, axis, call.class_axis_name))
 
 
 @compiled_when_eager
@@ -457,6 +470,7 @@ def softmax_focal_loss(
     alpha: Real[ArrayLike, ""] | Real[ArrayLike, " classes"] | None = None,
     gamma: Real[ArrayLike, ""] = 2.0,
     ignore_index: Integer[ArrayLike, ""] | None = None,
+    class_axis_name: AxisName | None = None,
     sample_weight: Real[ArrayLike, "*#batch"] | None = None,
     where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
@@ -474,6 +488,9 @@ def softmax_focal_loss(
         alpha: a factor at least 0, or one for each class; the mean does not divide by it. None for 1. May be traced.
         gamma: focusing exponent, at least 0; at 0 this is `cross_entropy`. May be traced.
         ignore_index: a class index whose rows are ignored; None for no such index.
+        class_axis_name: inside `shard_map`, the mesh axis, or several, on which the classes lie: each device passes an
+            even part of them, in the order of the mesh, in `pred` and `alpha`. Indices count all classes. None if
+            each device has all.
         sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
             divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
         where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
@@ -496,13 +513,13 @@ def softmax_focal_loss(
     >>> print(softmax_focal_loss(logits, jnp.array([0, 1]), reduction="none").round(4))
     [0.0287 0.0234]
     """
-    call = Call("softmax_focal_loss", sample_weight, where, reduction)
+    call = Call("softmax_focal_loss", sample_weight, where, reduction, class_axis_name=class_axis_name)
     pred, target, axis = call.labelled(ONE_HOT, axis, ignore_index, pred=pred, target=target)
     gamma = _exponent(call, gamma)
-    values = _focal_of_margin(logit_margin(pred, target, axis), gamma)
+    values = _focal_of_margin(logit_margin(pred, target, axis, call.class_axis_name), gamma)
     if alpha is not None:
         alpha = call.factor((pred.shape[axis],), alpha=alpha)
-        values = safe_multiply(take_per_class(alpha, target), values)
+        values = safe_multiply(take_per_class(alpha, target, call.class_axis_name), values)
     return call.reduce(values)
 
 
@@ -510,8 +527,9 @@ def _check_distributions(call: Call, target: Array, axis: int) -> None:
     """Values in [0, 1] that sum to 1. Turning others into NaN would take a pass over them."""
     call.probabilities(target=target)
     relative, absolute = call.rounding("target", target)
-    tolerance = SUM_TOLERANCE + relative + absolute * target.shape[axis]
-    holds = jnp.all(jnp.abs(target.sum(axis) - 1) <= tolerance)
+    shard = Shard(target.shape[axis], call.class_axis_name)
+    tolerance = SUM_TOLERANCE + relative + absolute * shard.total
+    holds = jnp.all(jnp.abs(shard.sum(target.sum(axis)) - 1) <= tolerance)
     call.check(holds, f"`target` must hold distributions that sum to 1 along axis {axis}.")
 
 

@@ -13,7 +13,7 @@ global count, not a mean of means:
 
 import functools
 import inspect
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeAlias
 
 import jax
@@ -24,9 +24,8 @@ from jaxtyping import Bool, Float, Real
 from jaxloss._contracts import Contract
 from jaxloss._numerics.safe import safe_divide
 from jaxloss._numerics.xla import fuse_whole
-from jaxloss._typing import ArrayLike
+from jaxloss._typing import ArrayLike, AxisName
 
-AxisName = Hashable | Sequence[Hashable]
 Reduction: TypeAlias = Literal["mean", "sum", "none"] | Callable[[Array, Array], Array]
 ReductionOrBatchMean: TypeAlias = Reduction | Literal["batchmean"]
 

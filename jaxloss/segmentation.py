@@ -12,8 +12,9 @@ from jaxloss._eager import compiled_when_eager
 from jaxloss._numerics.derivatives import with_derivatives
 from jaxloss._numerics.logistic import one_minus_p_t, sigmoid_derivative
 from jaxloss._numerics.safe import fill_masked, safe_divide
+from jaxloss._numerics.shards import any_over, sum_over
 from jaxloss._numerics.xla import fuse_whole
-from jaxloss._typing import ArrayLike
+from jaxloss._typing import ArrayLike, AxisName
 from jaxloss.reductions import Reduction
 
 
@@ -25,6 +26,7 @@ def dice_loss(
     from_logits: bool = True,
     axis: int | Sequence[int] | None = None,
     smooth: Real[ArrayLike, ""] = 1e-5,
+    axis_name: AxisName | None = None,
     sample_weight: Real[ArrayLike, "..."] | None = None,
     where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
@@ -42,10 +44,12 @@ def dice_loss(
         from_logits: whether a sigmoid is applied to `pred`.
         axis: the axes that form a set; None for all.
         smooth: added above and below, at least 0, in elements; the loss of two empty sets is 0, even with `smooth=0`.
+        axis_name: inside `shard_map`, the mesh axis, or several, over which a set spans: its sums go over all devices
+            there. None if each device has whole sets.
         sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
             divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
         where: booleans that broadcast to `pred`; elements where it is False (void pixels, padding) belong to no set. A
-            set with no element left is ignored.
+            set with no element left, on any device that has a part of it, is ignored.
         reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
 
     Returns:
@@ -70,11 +74,13 @@ def dice_loss(
         "Cast it: target.astype(jnp.float32), or encode it: jax.nn.one_hot.", pred=pred, target=target
     )
     axes = call.axes(axis, pred.ndim)
+    mesh_axes = call.mesh_axes(axis_name=axis_name)
+    call.parts("axis_name", mesh_axes, pred=pred)
     elements = call.mask(pred.shape, "`pred`", where=where)
     call.hide(
         tuple(size for place, size in enumerate(pred.shape) if place not in axes),
         pred.dtype,
-        None if elements is None else jnp.any(elements, axes),
+        None if elements is None else any_over(mesh_axes, jnp.any(elements, axes)),
     )
     smooth = call.nonnegative(smooth=smooth)
     pred, target = fill_masked(elements, 0.0, pred, target)
@@ -86,8 +92,9 @@ def dice_loss(
 
     difference, overlap = (_difference_of_logits, _overlap_of_logits) if from_logits else (_difference, jnp.multiply)
     difference = jnp.sum(fuse_whole(difference(pred, target)), axes, where=elements)
-    overlap = 2 * jnp.sum(fuse_whole(overlap(pred, target)), axes, where=elements) + smooth
-    return call.reduce(_dice(difference, overlap))
+    overlap = jnp.sum(fuse_whole(overlap(pred, target)), axes, where=elements)
+    difference, overlap = sum_over(mesh_axes, difference, overlap)
+    return call.reduce(_dice(difference, 2 * overlap + smooth))
 
 
 # p + y is p (1 - y) + (1 - p) y + 2 p y. All terms are positive, so neither a near-perfect overlap nor almost none

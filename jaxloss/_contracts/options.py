@@ -5,7 +5,7 @@ A Python number outside its domain is an error at once; a traced one becomes NaN
 
 import dataclasses
 import numbers
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import chex
@@ -16,6 +16,7 @@ from jax import Array
 from jaxloss._contracts.arrays import as_signed, describe, nan_outside, python_number, require, saturated
 from jaxloss._contracts.shapes import Shapes
 from jaxloss._contracts.values import lowest_and_highest
+from jaxloss._numerics.shards import is_checked, varying_axes
 
 
 @jax.tree_util.register_static
@@ -121,6 +122,36 @@ class Options(Shapes):
         problem = f"{self.function}: `{name}` must have one number a class, shape ({classes},), got {describe(array)}."
         require(problem, chex.assert_shape, array, (classes,))
         return self.factor((classes,), **options)
+
+    def mesh_axes(self, **options: Any) -> tuple[Hashable, ...] | None:
+        """An option that names axes of the mesh, inside `shard_map`; None for none."""
+        ((name, value),) = options.items()
+        if value is None:
+            return None
+        names = tuple(value) if isinstance(value, list | tuple) else (value,)
+        try:
+            known = len(set(names)) == len(names) and jax.lax.axis_size(names) > 0
+        except (NameError, TypeError):
+            known = False
+        if not known:
+            raise ValueError(
+                f"{self.function}: `{name}` must name axes of the mesh, each once, in jax.shard_map, got {value!r}. "
+                "Outside of it leave it out: under jit a sharded array needs no name."
+            )
+        return names or None
+
+    def parts(self, name: str, axes: tuple[Hashable, ...] | None, **arrays: Array) -> None:
+        """Refuses arrays that are the same on each device along these axes, where JAX knows that (`check_vma`)."""
+        if axes is None or not is_checked(axes):
+            return
+        for given, array in arrays.items():
+            same = frozenset(axes) - varying_axes(array)
+            problem = (
+                f"{self.function}: `{given}` must hold another part on each device along `{name}`, got "
+                f"{describe(array)}, the same along {', '.join(map(repr, sorted(same, key=str)))}. Shard it in "
+                f"`in_specs` of shard_map, or leave `{name}` out."
+            )
+            require(problem, chex.assert_equal, same, frozenset())
 
     def numeric(self, name: str, value: Any) -> Array:
         array = self.array(name, value)

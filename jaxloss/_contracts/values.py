@@ -8,6 +8,9 @@ import jax.numpy as jnp
 from jax import Array
 from jax.experimental import checkify
 
+from jaxloss._numerics.shards import Shard
+from jaxloss._typing import AxisName
+
 # How far a sum of probabilities may be off besides their own rounding: a float32 softmax's, or bfloat16's (8 bits).
 SUM_TOLERANCE = 1e-2
 # How many units in the last place a probability may lie beyond 0 or 1: sums of a softmax do so by two or three.
@@ -95,11 +98,12 @@ class Values:
         info = jnp.finfo(self._given.get(name, array.dtype))
         return 0.5 * float(info.eps), 0.5 * float(info.smallest_subnormal)
 
-    def check_not_softmax(self, pred: Array, axis: int, where: Array | None) -> None:
+    def check_not_softmax(self, pred: Array, axis: int, where: Array | None, axis_name: AxisName | None = None) -> None:
         """Reports the double softmax: logits that are non-negative and sum to 1 in every row."""
-        if pred.shape[axis] == 1 or not pred.size:
+        shard = Shard(pred.shape[axis], axis_name)
+        if shard.total == 1 or not pred.size:
             return
-        looks = (jnp.abs(pred.sum(axis) - 1) <= SUM_TOLERANCE) & (pred.min(axis) >= 0)
+        looks = (jnp.abs(shard.sum(pred.sum(axis)) - 1) <= SUM_TOLERANCE) & (shard.largest(-pred.min(axis)) <= 0)
         all_look = jnp.all(looks) if where is None else jnp.all(looks | ~where) & jnp.any(where)
         self.check(
             ~all_look,

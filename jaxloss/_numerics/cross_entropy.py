@@ -11,7 +11,9 @@ from jax import Array
 from jaxloss._numerics.labels import is_class, take_per_class
 from jaxloss._numerics.logistic import softplus
 from jaxloss._numerics.safe import nan_unless, safe_multiply
-from jaxloss._numerics.softmax import log_softmax, negative_log_likelihood
+from jaxloss._numerics.shards import Shard
+from jaxloss._numerics.softmax import log_softmax, negative_log_likelihood, soft_cross_entropy
+from jaxloss._typing import AxisName
 
 
 def all_zero(*options: Any) -> bool:
@@ -31,16 +33,24 @@ def label_losses(
     weight: Array | None,
     smoothing: Array | float,
     z_loss: Array | float = 0.0,
+    axis_name: AxisName | None = None,
 ) -> Array:
-    """Unreduced; the weight of the label is in it where something is added that does not count with that weight."""
+    """Unreduced; the weight of the label is in it where something is added that does not count with that weight.
+
+    Classes may lie on `axis_name` where there is no z-loss.
+    """
 
     def uniform() -> Array:
+        if axis_name is not None:  # As the loss of a target of its own: the backward pass then needs no collective.
+            share = 1.0 if weight is None else along(axis, weight, logits.ndim)
+            target = jnp.broadcast_to(share / Shard(logits.shape[axis], axis_name).total, logits.shape)
+            return soft_cross_entropy(logits, target.astype(logits.dtype), axis, axis_name)
         losses = -log_softmax(logits, axis)
         return (losses if weight is None else safe_multiply(along(axis, weight, logits.ndim), losses)).mean(axis)
 
     log_normaliser = functools.partial(jax.nn.logsumexp, logits, axis)
-    losses = negative_log_likelihood(logits, target, axis)
-    return _add_options(losses, uniform, log_normaliser, target, weight, smoothing, z_loss)
+    losses = negative_log_likelihood(logits, target, axis, axis_name)
+    return _add_options(losses, uniform, log_normaliser, target, weight, smoothing, z_loss, axis_name)
 
 
 def label_losses_of_sums(
@@ -71,9 +81,10 @@ def _add_options(
     weight: Array | None,
     smoothing: Array | float,
     z_loss: Array | float,
+    axis_name: AxisName | None = None,
 ) -> Array:
     if weight is not None and not all_zero(smoothing, z_loss):
-        losses = safe_multiply(take_per_class(weight, target), losses)
+        losses = safe_multiply(take_per_class(weight, target, axis_name), losses)
     if not all_zero(smoothing):
         # The smoothing counts with the weights of all classes, those of a label of weight 0 too. Neither part counts
         # where its coefficient is 0, be it infinite.

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxloss._numerics.safe import nan_unless
+from jaxloss._numerics.shards import Shard
+from jaxloss._typing import AxisName
 
 
 def one_hot(index: Array, classes: int, axis: int) -> Array:
@@ -23,30 +25,35 @@ def is_class(index: Array, classes: int) -> Array:
     return (index >= 0) & (index < classes)
 
 
-def take_per_class(per_class: Array, index: Array) -> Array:
+def take_per_class(per_class: Array, index: Array, axis_name: AxisName | None = None) -> Array:
     """per_class[index], without a gather, which an explicitly sharded index would refuse; NaN out of range."""
-    chosen = one_hot(index, per_class.shape[0], -1)
+    shard = Shard(per_class.shape[0], axis_name)
+    chosen = one_hot(shard.local(index), shard.size, -1)
     each = jnp.broadcast_to(per_class, chosen.shape)
-    return jnp.sum(jnp.where(chosen, each, 0.0), -1) * nan_unless(is_class(index, per_class.shape[0]))
+    return shard.sum(jnp.sum(jnp.where(chosen, each, 0.0), -1)) * nan_unless(is_class(index, shard.total))
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
-def take_label(values: Array, index: Array, axis: int) -> Array:
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
+def take_label(values: Array, index: Array, axis: int, axis_name: AxisName | None = None) -> Array:
     """The entry of each row at `index`; out of range it is NaN, and so is the derivative of the whole row.
 
     The derivative of an entry that is NaN is NaN.
     """
-    return take_label_unchecked(values, index, axis) * nan_unless(is_class(index, values.shape[axis]))
+    shard = Shard(values.shape[axis], axis_name)
+    local = shard.local(index)
+    own = shard.sum(shard.own(take_label_unchecked(values, local, axis), local))
+    return own * nan_unless(is_class(index, shard.total))
 
 
 @take_label.defjvp
-def _take_label_jvp(axis, primals, tangents):
+def _take_label_jvp(axis, axis_name, primals, tangents):
     values, index = primals
-    own = take_label(values, index, axis)
-    valid = jnp.expand_dims(is_class(index, values.shape[axis]), axis)
-    chosen = one_hot(index, values.shape[axis], axis) | ~valid
+    shard = Shard(values.shape[axis], axis_name)
+    own = take_label(values, index, axis, axis_name)
+    valid = jnp.expand_dims(is_class(index, shard.total), axis)
+    chosen = one_hot(shard.local(index), shard.size, axis) | ~valid
     derivative = jnp.where(chosen, nan_unless(~jnp.expand_dims(jnp.isnan(own), axis)), 0.0)
-    return own, jnp.sum(derivative.astype(values.dtype) * tangents[0], axis)
+    return own, shard.sum(jnp.sum(derivative.astype(values.dtype) * tangents[0], axis))
 
 
 def take_label_unchecked(values: Array, index: Array, axis: int) -> Array:

@@ -14,6 +14,7 @@ from jax import Array
 
 from jaxloss._numerics.labels import one_hot
 from jaxloss._numerics.safe import safe_divide
+from jaxloss._numerics.shards import Shard
 from jaxloss._numerics.xla import KEEPS_DERIVATIVES_IN_LOOPS, prevent_cse
 
 
@@ -30,13 +31,19 @@ class MarginSums(NamedTuple):
     own: Array
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
-def margin_sums(logits: Array, index: Array, axis: int) -> MarginSums:
-    """The largest and the sum are 0 where there are no others, or where all of them are -inf."""
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
+def margin_sums(logits: Array, index: Array, axis: int, shard: Shard) -> MarginSums:
+    """The largest and the sum are 0 where there are no others, or where all of them are -inf.
+
+    The index is the one among the classes of this device.
+    """
     is_label = one_hot(index, logits.shape[axis], axis)
     others = jnp.where(is_label, -jnp.inf, logits)
     own = jnp.where(is_label, logits, 0.0)
     largest, others, own = _reduce(_add_margin_sums, (others, _count(others), own), (-jnp.inf, 0.0, 0.0), axis)
+    if shard.axis_name is not None:
+        here, largest = largest, shard.largest(largest)
+        others, own = shard.sums(others * _compare(here, largest)[1], own)
     return MarginSums(jnp.where(others == 0, 0.0, largest), jnp.where(largest < jnp.inf, others, jnp.nan), own)
 
 
@@ -47,15 +54,15 @@ def _add_margin_sums(one: Any, other: Any) -> Any:
 
 
 @margin_sums.defjvp
-def _margin_sums_jvp(axis: int, primals: Any, tangents: Any) -> tuple[MarginSums, MarginSums]:
+def _margin_sums_jvp(axis: int, shard: Shard, primals: Any, tangents: Any) -> tuple[MarginSums, MarginSums]:
     """With the largest held constant: in what is made of the sums its derivative cancels."""
     logits, index = primals
-    sums = margin_sums(logits, index, axis)
+    sums = margin_sums(logits, index, axis, shard)
     is_label = one_hot(index, logits.shape[axis], axis)
     exponentials = jnp.exp(jnp.where(is_label, -jnp.inf, logits) - jnp.expand_dims(sums.largest, axis))
     others = jnp.sum(exponentials * tangents[0], axis)
     own = jnp.sum(jnp.where(is_label, tangents[0], 0.0), axis)
-    return sums, MarginSums(jnp.zeros_like(sums.largest), others, own)
+    return sums, MarginSums(jnp.zeros_like(sums.largest), *shard.sums(others, own))
 
 
 class SoftmaxSums(NamedTuple):
@@ -99,30 +106,40 @@ class LikelihoodSums(NamedTuple):
     below: Array
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
-def likelihood_sums(logits: Array, target: Array, axis: int) -> LikelihoodSums:
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
+def likelihood_sums(logits: Array, target: Array, axis: int, shard: Shard) -> LikelihoodSums:
     """The derivative of the cross-entropy needs that of the excess alone: the others are held constant."""
     parts = (logits, _count(logits) - 1, target, jnp.zeros_like(logits))
-    largest, excess, *sums = _reduce(_add_likelihood_sums, parts, (-jnp.inf, -1.0, 0.0, 0.0), axis)
-    return LikelihoodSums(largest, jnp.where(jnp.isfinite(largest), excess, jnp.nan), *sums)
+    largest, excess, labels, below = _reduce(_add_likelihood_sums, parts, (-jnp.inf, -1.0, 0.0, 0.0), axis)
+    if shard.axis_name is not None:
+        here, largest = largest, shard.largest(largest)
+        # How many devices have one that is the largest is a sum of its own: less 1 it takes no digits from the rest.
+        is_largest = here == largest
+        excess = jnp.where(is_largest, excess, (1 + excess) * _compare(here, largest)[1])
+        below = _lowered(here, labels, below, largest)
+        excess, tied, labels, below = shard.sums(excess, is_largest.astype(excess.dtype), labels, below)
+        excess += tied - 1
+    return LikelihoodSums(largest, jnp.where(jnp.isfinite(largest), excess, jnp.nan), labels, below)
 
 
 @likelihood_sums.defjvp
-def _likelihood_sums_jvp(axis: int, primals: Any, tangents: Any) -> tuple[LikelihoodSums, LikelihoodSums]:
-    sums = likelihood_sums(*primals, axis)
-    excess = _excess_tangent(sums.largest, primals[0], tangents[0], axis)
+def _likelihood_sums_jvp(axis: int, shard: Shard, primals: Any, tangents: Any) -> tuple[LikelihoodSums, LikelihoodSums]:
+    sums = likelihood_sums(*primals, axis, shard)
+    excess = shard.sum(_excess_tangent(sums.largest, primals[0], tangents[0], axis))
     constant = jnp.zeros_like(sums.largest)
     return sums, LikelihoodSums(constant, excess, constant, constant)
 
 
 def _add_likelihood_sums(one: Any, other: Any) -> Any:
     largest, excess = _add_softmax_sums(one[:2], other[:2])
+    lowered = [_lowered(part[0], part[2], part[3], largest) for part in (one, other)]
+    return largest, excess, one[2] + other[2], lowered[0] + lowered[1]
 
-    def lowered(part: Any) -> Array:
-        below = jnp.where(part[0] == largest, 0.0, largest - part[0])
-        return part[3] + jnp.where(part[2] == 0, 0.0, below) * part[2]
 
-    return largest, excess, one[2] + other[2], lowered(one) + lowered(other)
+def _lowered(largest_here: Array, labels: Array, below: Array, largest: Array) -> Array:
+    """sum_i y_i (x_k - x_i) of a part, with x_k the largest of all."""
+    distance = jnp.where(largest_here == largest, 0.0, largest - largest_here)
+    return below + jnp.where(labels == 0, 0.0, distance) * labels
 
 
 @jax.custom_jvp

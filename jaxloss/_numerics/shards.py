@@ -4,14 +4,13 @@ Inside `shard_map`. Where every device holds all classes, nothing here costs any
 """
 
 import functools
-from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-AxisName = Hashable | Sequence[Hashable]
+from jaxloss._typing import AxisName
 
 
 class Shard(NamedTuple):
@@ -26,18 +25,40 @@ class Shard(NamedTuple):
         return self.size if self.axis_name is None else self.size * jax.lax.axis_size(self.axis_name)
 
     def local(self, index: Array) -> Array:
-        """The index among the classes of this device; one that names none of them is out of range."""
+        """The index among the classes of this device; `size`, which is none of them, where another device has it."""
         if self.axis_name is None:
             return index
-        return index - self.size * jax.lax.axis_index(self.axis_name).astype(index.dtype)
+        local = index - self.size * jax.lax.axis_index(self.axis_name).astype(index.dtype)
+        return jnp.where(local < 0, self.size, local)  # A negative one would count from the end.
+
+    def own(self, values: Array, local: Array) -> Array:
+        """The values where this device holds the class `local`, and 0 elsewhere: their sum is the owner's value."""
+        return values if self.axis_name is None else jnp.where(local < self.size, values, 0.0)
 
     def sum(self, values: Array) -> Array:
-        return values if self.axis_name is None else jax.lax.psum(values, self.axis_name)
+        return sum_over(self.axis_name, values)[0]
+
+    def sums(self, *values: Array) -> tuple[Array, ...]:
+        """Of several arrays of one shape, in one collective."""
+        return sum_over(self.axis_name, *values)
 
     def largest(self, values: Array) -> Array:
         """Held constant: JAX does not differentiate the maximum over a mesh (jax issue 7167)."""
         values = jax.lax.stop_gradient(values)
         return values if self.axis_name is None else jax.lax.pmax(values, self.axis_name)
+
+
+def sum_over(axis_name: AxisName | None, *values: Array) -> tuple[Array, ...]:
+    """The sums over devices of arrays of one shape, in one collective."""
+    if axis_name is None:
+        return values
+    if len(values) == 1:
+        return (jax.lax.psum(values[0], axis_name),)
+    return tuple(jax.lax.psum(jnp.stack(values), axis_name))
+
+
+def any_over(axis_name: AxisName | None, holds: Array) -> Array:
+    return holds if axis_name is None else jax.lax.pmax(holds.astype(jnp.int32), axis_name) > 0
 
 
 def varying_axes(array: Array) -> frozenset[Any]:

@@ -1,4 +1,7 @@
-"""The softmax over an axis and its cross-entropies, relative to the largest logit."""
+"""The softmax over an axis and its cross-entropies, relative to the largest logit.
+
+Where classes lie on `axis_name` of a mesh the devices add up a few numbers a row.
+"""
 
 import functools
 from typing import Any
@@ -12,54 +15,59 @@ from jaxloss._numerics.labels import is_class, one_hot, take_label_unchecked, ze
 from jaxloss._numerics.logistic import softplus
 from jaxloss._numerics.online import MarginSums, likelihood_sums, margin_sums, softmax_sums
 from jaxloss._numerics.safe import nan_unless, safe_multiply, stable_divide
+from jaxloss._numerics.shards import Shard
 from jaxloss._numerics.xla import by_platform, fuse_whole, in_order
+from jaxloss._typing import AxisName
 
 
-def negative_log_likelihood(logits: Array, index: Array, axis: int) -> Array:
+def negative_log_likelihood(logits: Array, index: Array, axis: int, axis_name: AxisName | None = None) -> Array:
     """-log softmax(x)_y as log(1 + exp(-z)), z the margin of class y; NaN for an index out of range."""
-    return fuse_whole(softplus(-logit_margin(logits, index, axis)))
+    return fuse_whole(softplus(-logit_margin(logits, index, axis, axis_name)))
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
-def logit_margin(logits: Array, index: Array, axis: int) -> Array:
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
+def logit_margin(logits: Array, index: Array, axis: int, axis_name: AxisName | None = None) -> Array:
     """z = x_y - log sum_{j != y} exp(x_j): the logit of class y against all others, log p_y = log sigmoid(z).
 
     Neither p_y nor 1 - p_y is formed by a subtraction, so both keep their digits. An index out of range is NaN.
     """
-    return _margin_and_derivative(logits, index, axis)[0]
+    return _margin_and_derivative(logits, index, axis, axis_name)[0]
 
 
 @logit_margin.defjvp
-def _logit_margin_jvp(axis, primals, tangents):
+def _logit_margin_jvp(axis, axis_name, primals, tangents):
     logits, index = primals
-    margin, derivative = _margin_and_derivative(logits, index, axis)
-    return margin, jnp.sum(derivative * tangents[0], axis)
+    margin, derivative = _margin_and_derivative(logits, index, axis, axis_name)
+    return margin, Shard(logits.shape[axis], axis_name).sum(jnp.sum(derivative * tangents[0], axis))
 
 
-def _margin_and_derivative(logits: Array, index: Array, axis: int) -> tuple[Array, Array]:
+def _margin_and_derivative(logits: Array, index: Array, axis: int, axis_name: AxisName | None) -> tuple[Array, Array]:
     """With one exponential an element on a CPU, whose buffer the gradient takes; elsewhere with nothing stored."""
+    shard = Shard(logits.shape[axis], axis_name)
+    local = shard.local(index)
     margin, others, total = by_platform(
         logits,
-        index,
-        cpu=functools.partial(_margin_and_exponentials, axis=axis),
-        elsewhere=functools.partial(_online_margin_and_exponentials, axis=axis),
+        local,
+        cpu=functools.partial(_margin_and_exponentials, axis=axis, shard=shard),
+        elsewhere=functools.partial(_online_margin_and_exponentials, axis=axis, shard=shard),
     )
-    derivative = jnp.where(one_hot(index, logits.shape[axis], axis), 1.0, -stable_divide(others, total))
-    return margin * nan_unless(is_class(index, logits.shape[axis])), derivative
+    derivative = jnp.where(one_hot(local, shard.size, axis), 1.0, -stable_divide(others, total))
+    return margin * nan_unless(is_class(index, shard.total)), derivative
 
 
-def _margin_and_exponentials(logits: Array, index: Array, axis: int) -> tuple[Array, Array, Array]:
+def _margin_and_exponentials(logits: Array, index: Array, axis: int, shard: Shard) -> tuple[Array, Array, Array]:
     """z; and exp(x_j) for the other classes and their sum, up to a factor."""
-    largest = jax.lax.stop_gradient(logits.max(axis, keepdims=True))
+    largest = shard.largest(logits.max(axis, keepdims=True))
     others = zero_label(jnp.exp(logits - largest), index, axis)
-    own = jnp.expand_dims(take_label_unchecked(logits, index, axis), axis)
+    own = shard.own(take_label_unchecked(logits, index, axis), index)
+    own, total = shard.sums(jnp.expand_dims(own, axis), others.sum(axis, keepdims=True))
     own = jnp.where(own == jnp.inf, 0.0, own - largest)
-    return _margin_of_sums(own, others.sum(axis, keepdims=True), others, axis)
+    return _margin_of_sums(own, total, others, axis)
 
 
-def _online_margin_and_exponentials(logits: Array, index: Array, axis: int) -> tuple[Array, Array, Array]:
+def _online_margin_and_exponentials(logits: Array, index: Array, axis: int, shard: Shard) -> tuple[Array, Array, Array]:
     """The same, but for the exponential of the label, which nobody reads."""
-    sums = MarginSums(*(jnp.expand_dims(part, axis) for part in margin_sums(logits, index, axis)))
+    sums = MarginSums(*(jnp.expand_dims(part, axis) for part in margin_sums(logits, index, axis, shard)))
     return _margin_of_sums(sums.own - sums.largest, sums.others, jnp.exp(logits - sums.largest), axis)
 
 
@@ -69,55 +77,59 @@ def _margin_of_sums(own: Array, total: Array, exponentials: Array, axis: int) ->
     return jnp.squeeze(own - jnp.where(alone, -jnp.inf, jnp.log(total)), axis), exponentials, total
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
-def soft_cross_entropy(logits: Array, target: Array, axis: int) -> Array:
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
+def soft_cross_entropy(logits: Array, target: Array, axis: int, axis_name: AxisName | None = None) -> Array:
     """-sum_i y_i log softmax(x)_i: sum_i y_i log sum_j exp(x_j - x_k) - sum_i y_i (x_i - x_k), with x_k the largest."""
-    return _soft_cross_entropy_and_exponentials(logits, target, axis)[0]
+    return _soft_cross_entropy_and_exponentials(logits, target, axis, Shard(logits.shape[axis], axis_name))[0]
 
 
-def _soft_cross_entropy_and_exponentials(logits: Array, target: Array, axis: int) -> tuple[Array, tuple[Array, ...]]:
+def _soft_cross_entropy_and_exponentials(
+    logits: Array, target: Array, axis: int, shard: Shard
+) -> tuple[Array, tuple[Array, ...]]:
     value, *exponentials = by_platform(
         logits,
         target,
-        cpu=functools.partial(_stored_soft_cross_entropy, axis=axis),
-        elsewhere=functools.partial(_online_soft_cross_entropy, axis=axis),
+        cpu=functools.partial(_stored_soft_cross_entropy, axis=axis, shard=shard),
+        elsewhere=functools.partial(_online_soft_cross_entropy, axis=axis, shard=shard),
     )
     return value, tuple(exponentials)
 
 
-def _stored_soft_cross_entropy(logits: Array, target: Array, axis: int) -> tuple[Array, ...]:
+def _stored_soft_cross_entropy(logits: Array, target: Array, axis: int, shard: Shard) -> tuple[Array, ...]:
     """Sums the likelihood first, so that its buffer can be reused for the exponentials."""
-    largest = jax.lax.stop_gradient(logits.max(axis, keepdims=True))
+    largest = shard.largest(logits.max(axis, keepdims=True))
     likelihood = jnp.sum(fuse_whole(safe_multiply(target, jnp.minimum(logits - largest, 0.0))), axis)
     likelihood, largest = in_order(likelihood, largest)
-    exponentials = _stored_exponentials(logits, axis, largest)
-    return jnp.sum(target, axis) * jnp.log1p(jnp.squeeze(exponentials[-1], axis)) - likelihood, *exponentials
+    exponentials = _stored_exponentials(logits, axis, shard, largest)
+    value = jnp.sum(target, axis) * jnp.log1p(jnp.squeeze(exponentials[-1], axis)) - likelihood
+    return shard.sum(value), *exponentials
 
 
-def _online_soft_cross_entropy(logits: Array, target: Array, axis: int) -> tuple[Array, ...]:
-    sums = likelihood_sums(logits, target, axis)
+def _online_soft_cross_entropy(logits: Array, target: Array, axis: int, shard: Shard) -> tuple[Array, ...]:
+    sums = likelihood_sums(logits, target, axis, shard)
     exponentials = _exponentials_of_sums(logits, sums.largest, sums.excess, axis)
     return sums.labels * jnp.log1p(sums.excess) + sums.below, *exponentials
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
-def _with_value(value: Array, logits: Array, target: Array, axis: int) -> Array:
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3, 4))
+def _with_value(value: Array, logits: Array, target: Array, axis: int, axis_name: AxisName | None) -> Array:
     """The soft cross-entropy, whose value is known already, to be differentiated as it is."""
-    del logits, target, axis
+    del logits, target, axis, axis_name
     return value
 
 
 @_with_value.defjvp
-def _with_value_jvp(axis, primals, tangents):
-    loss = functools.partial(soft_cross_entropy, axis=axis)
+def _with_value_jvp(axis, axis_name, primals, tangents):
+    loss = functools.partial(soft_cross_entropy, axis=axis, axis_name=axis_name)
     return primals[0], jax.jvp(loss, primals[1:], tangents[1:])[1]
 
 
-def _soft_cross_entropy_jvp(axis: int, primals: Any, tangents: Any) -> tuple[Array, Array]:
+def _soft_cross_entropy_jvp(axis: int, axis_name: AxisName | None, primals: Any, tangents: Any) -> tuple[Array, Array]:
     logits, target = primals
-    value, (shifted, relative, total, excess) = _soft_cross_entropy_and_exponentials(logits, target, axis)
-    value = _with_value(value, logits, target, axis)
-    labels = jnp.sum(target, axis, keepdims=True)
+    shard = Shard(logits.shape[axis], axis_name)
+    value, (shifted, relative, total, excess) = _soft_cross_entropy_and_exponentials(logits, target, axis, shard)
+    value = _with_value(value, logits, target, axis, axis_name)
+    labels = shard.sum(jnp.sum(target, axis, keepdims=True))
     tangent = jnp.zeros_like(value)
     if not isinstance(tangents[0], SymbolicZero):
         # p - y; next to 1 from 1 - p, where 1 - exp(0) is for the second derivative.
@@ -128,7 +140,7 @@ def _soft_cross_entropy_jvp(axis: int, primals: Any, tangents: Any) -> tuple[Arr
         surprisal = jnp.log1p(excess) - shifted
         silent = (target == 0) & ~jnp.isfinite(surprisal)
         tangent += jnp.sum(jnp.where(silent, 0.0, surprisal) * tangents[1], axis)
-    return value, tangent
+    return value, shard.sum(tangent)
 
 
 soft_cross_entropy.defjvp(_soft_cross_entropy_jvp, symbolic_zeros=True)
@@ -138,12 +150,14 @@ def shifted_exponentials(logits: Array, axis: int) -> tuple[Array, Array, Array,
     """x_i - x_k, with x_k the largest; exp of that; the sum of these; and the sum less 1, with digits of its own."""
     return by_platform(
         logits,
-        cpu=functools.partial(_stored_exponentials, axis=axis),
+        cpu=functools.partial(_stored_exponentials, axis=axis, shard=Shard(logits.shape[axis])),
         elsewhere=functools.partial(_online_exponentials, axis=axis),
     )
 
 
-def _stored_exponentials(logits: Array, axis: int, largest: Array | None = None) -> tuple[Array, Array, Array, Array]:
+def _stored_exponentials(
+    logits: Array, axis: int, shard: Shard, largest: Array | None = None
+) -> tuple[Array, Array, Array, Array]:
     if largest is None:
         largest = jax.lax.stop_gradient(logits.max(axis, keepdims=True))
     shifted = logits - fuse_whole(largest)
@@ -151,6 +165,7 @@ def _stored_exponentials(logits: Array, axis: int, largest: Array | None = None)
     relative = jnp.exp(shifted)
     total = relative.sum(axis, keepdims=True)
     others = jnp.sum(relative - jnp.floor(relative), axis, keepdims=True)
+    total, others = shard.sums(total, others)
     return shifted, relative, total, jnp.maximum(others + (jnp.round(total - others) - 1), 0.0)
 
 

@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxloss._numerics.shards import varying_together
+
 STEERING = True
 ELSEWHERE = False
 
@@ -90,5 +92,8 @@ def by_platform(*arrays: Array, cpu: Callable[..., Any], elsewhere: Callable[...
     XLA:CPU (jax 0.8 to 0.12) is slow where a reduction has a function of its own. GPUs and TPUs reduce several numbers
     in one pass at no cost, and there it is memory traffic that takes the time. Held by
     `tests/properties/test_accelerators.py`, and by the cases `elsewhere` of the tests of numbers.
+
+    Inside `shard_map` both must agree in what varies from device to device.
     """
+    arrays = varying_together(arrays)
     return elsewhere(*arrays) if ELSEWHERE else jax.lax.platform_dependent(*arrays, cpu=cpu, default=elsewhere)

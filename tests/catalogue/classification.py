@@ -177,6 +177,7 @@ RECORDS = (
         ),
         inner=(1, 0),
         class_axis=True,
+        sharded_classes=(0,),
         fits=axis_fits,
         variants=(
             {},
@@ -191,6 +192,7 @@ RECORDS = (
         from_torch=cross_entropy_from_torch,
         torch_target=fractions,
         refuses=(
+            option("class_axis_name", "model", (LOGITS, LABELS)),
             Bad((LOGITS, LABELS.astype(np.float32)), {}, "`target` must hold integer .* target.astype\\(jnp.int32\\)"),
             Bad((LOGITS, LOGITS), {}, "`target` must hold integer .* got float32 .* soft_target_cross_entropy"),
             Bad(
@@ -239,6 +241,7 @@ RECORDS = (
         ),
         inner=(1, 0),
         class_axis=True,
+        sharded_classes=(0,),
         fits=axis_fits,
         variants=(
             {},
@@ -250,6 +253,7 @@ RECORDS = (
         garbage=((NAN, INF, -INF, 1e30), (-1, 99, -(2**31))),
         torch=torch_nll,
         refuses=(
+            option("class_axis_name", "model", (LOGITS, LABELS)),
             Bad((LOGITS, LABELS.astype(np.float32)), {}, "`target` must hold integer .* target.astype\\(jnp.int32\\)"),
             Bad(
                 (LOGITS, LOGITS.astype(np.int32)),
@@ -294,6 +298,7 @@ RECORDS = (
         ),
         inner=(1, 1),
         class_axis=True,
+        sharded_classes=(0, 1),
         fits=axis_fits,
         unstored_sums=("float32",),
         variants=(
@@ -305,6 +310,7 @@ RECORDS = (
         differentiable=(0, 1),
         torch=torch_soft_targets,
         refuses=(
+            option("class_axis_name", "model", (LOGITS, PROBABILITIES)),
             Bad((LOGITS, LABELS), {}, "`target` must be floating, of shape \\(3, 5\\).* use cross_entropy"),
             Bad((LOGITS, LOGITS.astype(np.int32)), {}, "`target` must be floating"),
             Bad((LOGITS, LOGITS), {"weight": np.ones(4, np.float32)}, "`weight` must have one number a class"),
@@ -475,6 +481,7 @@ RECORDS = (
         ),
         inner=(1, 0),
         class_axis=True,
+        sharded_classes=(0,),
         fits=axis_fits,
         variants=(
             {},
@@ -484,6 +491,7 @@ RECORDS = (
         traced=("alpha", "gamma"),
         garbage=((NAN, INF, -INF, 1e30), (-1, 99, -(2**31))),
         refuses=(
+            option("class_axis_name", "model", (LOGITS, LABELS)),
             Bad((LOGITS, LOGITS), {}, "`target` must hold integer .*target.argmax"),
             Bad((LOGITS, LABELS), {"alpha": np.ones(4, np.float32)}, "`alpha` must broadcast"),
             option("gamma", -1.0, (LOGITS, LABELS)),

@@ -131,13 +131,16 @@ class Record:
     # there are none, an array that is smaller than the batch is shared along the last axis.
     inner: tuple[int, ...] = (0, 0)
     class_axis: bool = False
+    # Positions of the arrays of which each device holds a part of the classes where `class_axis_name` is given.
+    sharded_classes: tuple[int, ...] = ()
     # Positions of the arrays that gradients flow to.
     differentiable: tuple[int, ...] = (0,)
     # Positions of arrays that may be shared along any one axis.
     broadcast: tuple[int, ...] = ()
     # Positions of arrays without batch axes, which no mask hides and no mesh shards.
     shared: tuple[int, ...] = ()
-    # Whether losses are of sets of elements, which the mask hides; and options with which a set lies in one shard.
+    # Whether losses are of sets of elements, which the mask hides; and options with which a set lies in one shard: with
+    # the first of the variants it spans all that `axis_name` names.
     sets: bool = False
     in_a_shard: dict[str, Any] | None = None
     # What garbage may stand under a mask, an array each.

@@ -58,7 +58,7 @@ RECORDS = (
         ),
         traced=("smooth",),
         differentiable=(0, 1),
-        refuses=(option("smooth", -1.0), option("axis", 2), option("axis", (0, 0))),
+        refuses=(option("smooth", -1.0), option("axis_name", "data"), option("axis", 2), option("axis", (0, 0))),
         reports=(
             *BINARY_REPORTS,
             Bad(

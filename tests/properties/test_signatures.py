@@ -34,6 +34,7 @@ def test_signatures_are_of_one_form(record):
     assert all(p.annotation is not p.empty for p in parameters.values())
     assert all(p.default is None for name, p in parameters.items() if name in ("where", "sample_weight"))
     assert parameters["reduction"].default == record.default_reduction
+    assert ("class_axis_name" in options) == bool(record.sharded_classes)
 
 
 def test_options_have_one_order():
