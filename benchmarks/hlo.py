@@ -107,9 +107,9 @@ class Module:
         """Additions and multiplications of products of matrices."""
         return self._total(self._multiplied)
 
-    def sent(self) -> float:
-        """Bytes of the results of collectives."""
-        return self._total(self._received)
+    def sent(self, kind: str = "") -> float:
+        """Bytes of collectives, of all kinds or of one: their results, of an all-reduce twice, or what is scattered."""
+        return self._total(functools.partial(self._sent, kind))
 
     def _total(self, cost: Callable[[dict[str, Instruction], Instruction], float]) -> float:
         @functools.cache
@@ -230,10 +230,19 @@ class Module:
         left = shape(body[instruction.operands[0]].type)
         return 2 * result * math.prod(left[int(axis)] for axis in re.findall(r"\d+", contracted.group(1)))
 
-    def _received(self, body: dict[str, Instruction], instruction: Instruction) -> float:
-        del body
-        is_collective = instruction.operation.removesuffix("-start") in COLLECTIVES
-        return size(instruction.type) if is_collective else 0
+    def _sent(self, kind: str, body: dict[str, Instruction], instruction: Instruction) -> float:
+        if instruction.operation == "fusion" and (callee := _callee(instruction)):
+            inside = self.computations[callee]
+            # A TPU's reduce-scatter is an all-reduce of which a slice is left.
+            is_scatter = "all-reduce-scatter" in instruction.attributes + callee
+            return sum(self._sent(kind, inside, each) / (1 + is_scatter) for each in inside.values())
+        operation = instruction.operation.removesuffix("-start")
+        if operation not in COLLECTIVES or kind not in operation:
+            return 0
+        if operation == "reduce-scatter":
+            return sum(size(body[name].type, anywhere=True) for name in instruction.operands)
+        result = split_last(instruction.type) if instruction.operation == "all-gather-start" else instruction.type
+        return size(result, anywhere=True) * (2 if operation == "all-reduce" else 1)
 
 
 def _callee(instruction: Instruction) -> str | None:
@@ -243,3 +252,8 @@ def _callee(instruction: Instruction) -> str | None:
 def split_first(type_: str) -> str:
     """The first of a tuple's types."""
     return type_[1:].split(", ")[0]
+
+
+def split_last(type_: str) -> str:
+    """The last of a tuple's types."""
+    return type_[1:-1].split(", ")[-1]

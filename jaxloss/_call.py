@@ -140,10 +140,11 @@ class Call(Contract):
         self.check_labels(target, classes)
         return Labelled(pred, target, axis)
 
-    def count_classes(self, axis: int, *, pred: Array) -> int:
+    def count_classes(self, axis: int, **arrays: Array) -> int:
         """How many classes there are, on all devices together."""
-        self.parts("class_axis_name", self.class_axis_name, pred=pred)
-        return Shard(pred.shape[axis], self.class_axis_name).total
+        self.parts("class_axis_name", self.class_axis_name, **arrays)
+        (array,) = arrays.values()
+        return Shard(array.shape[axis], self.class_axis_name).total
 
     def visible_factor(self, like: Array, **options: Any) -> Array:
         """An option that rescales each element of an array, 1 where the loss is hidden."""

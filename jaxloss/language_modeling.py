@@ -1,26 +1,29 @@
 """Language models: large vocabularies."""
 
 import functools
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.sharding import PartitionSpec
 from jaxtyping import Bool, Float, Integer, Real
 
 from jaxloss._call import INDICES, Call
 from jaxloss._eager import compiled_when_eager
-from jaxloss._kernels.linear_cross_entropy import linear_cross_entropy_in_blocks
+from jaxloss._kernels.linear_cross_entropy import Blocks, linear_cross_entropy_in_blocks
 from jaxloss._kernels.linear_cross_entropy.layer import Options
-from jaxloss._typing import ArrayLike
+from jaxloss._kernels.linear_cross_entropy.layout import named_layout
+from jaxloss._numerics.shards import Shard
+from jaxloss._typing import ArrayLike, AxisName
 from jaxloss.reductions import Reduction
 
 
 @compiled_when_eager
 def linear_cross_entropy(
     pred: Float[ArrayLike, "*batch features"],
-    kernel: Float[ArrayLike, "features classes"],
+    kernel: Float[ArrayLike, "kernel_features classes"],
     target: Integer[ArrayLike, "*batch"],
     *,
     bias: Float[ArrayLike, " classes"] | None = None,
@@ -30,7 +33,12 @@ def linear_cross_entropy(
     z_loss: Real[ArrayLike, ""] = 0.0,
     logit_softcap: Real[ArrayLike, ""] | None = None,
     chunk_size: int | None = None,
+    blocks: Literal["tokens", "classes"] | None = None,
     precision: jax.lax.PrecisionLike = None,
+    num_classes: int | None = None,
+    batch_spec: PartitionSpec | None = None,
+    feature_axis_name: AxisName | None = None,
+    class_axis_name: AxisName | None = None,
     sample_weight: Real[ArrayLike, "*#batch"] | None = None,
     where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
@@ -51,16 +59,16 @@ def linear_cross_entropy(
     promote: bfloat16 features and a float32 kernel in float32. For a product in bfloat16 cast the kernel,
     `kernel.astype(jnp.bfloat16)`, as a Flax layer with `dtype=jnp.bfloat16` does.
 
-    A bfloat16 layer on one device needs less memory (from jax 0.11.2 on): a block holds some classes and all tokens, so
-    that no gradient of the kernel is summed over blocks. The logits are computed twice, and their gradient is rounded
-    to bfloat16 before the products, as that of a layer without blocks is.
+    Blocks of classes hold some classes and all tokens, so that no gradient of the kernel is summed over blocks: less
+    memory, in four products, since the logits are computed twice; in bfloat16 their gradient is rounded before the
+    products, as that of a layer without blocks is. They are the default for a bfloat16 layer (from jax 0.11.2 on), and
+    wherever the kernel is sharded.
 
-    On a mesh the first axis of `pred` may be sharded, and the classes of the kernel: a block takes tokens from every
-    device, and the devices add up their gradients of the kernel once, not once a block. Later axes of `pred` that are
-    sharded are gathered by an automatic mesh, and make an explicit one compute without blocks. What an automatic mesh
-    does not shard at all needs a gradient of the kernel for each device, on each device. On an explicit mesh a kernel
-    that is sharded over its features, or over classes by an axis that shards tokens, is gathered once, on each device,
-    and so are features; the gradients are sharded as their inputs are.
+    On an explicit mesh the types say how the arrays lie. Inside `shard_map` name the axes of the kernel:
+    `class_axis_name`, and for FSDP `feature_axis_name`; on an automatic mesh the axes of the tokens too, `batch_spec`.
+    Then each device has its tokens, its classes, and of these the whole features one block at a time: they are gathered
+    twice, the gradient is scattered once, and the devices add up once what else they have in common. Without these
+    names an automatic mesh shards the first axis of the tokens alone, and may gather the rest.
 
     `jax.export` takes a batch of symbolic size, in blocks of the sizes that a known one would have; but blocks of
     classes then have their default size.
@@ -83,9 +91,22 @@ def linear_cross_entropy(
             (chunk_size, classes) are kept. But a block takes at least 1/1024 of the tokens: more blocks would save
             nothing next to the features, and cost digits of the gradients. A block of classes takes as many as give it
             this size; None for 1/256 of the classes, but at least 512.
+        blocks: "tokens" or "classes", what a block takes some of; None for "tokens", with three products, but where
+            the kernel is sharded, and in bfloat16, for "classes", with less memory. A kernel whose classes are sharded
+            takes "classes".
         precision: of all products, as `jax.lax.dot` takes it: None, "default", "high", "highest", a `jax.lax.Precision`
             or a `jax.lax.DotAlgorithmPreset`. JAX's default, None, multiplies float32 on a TPU in one pass of bfloat16
             and on an NVIDIA GPU in TensorFloat-32: about three decimal digits.
+        num_classes: how many of the kernel's classes exist, a Python integer; the last ones are padding, to a size that
+            a mesh divides: their logits are -inf, their gradient is 0, smoothing does not count them, and a label that
+            names one is out of range. None for all.
+        batch_spec: on an automatic mesh, set by `jax.set_mesh`, how `target` lies, as `PartitionSpec("data")`. Then the
+            axis names below are those of the whole arrays. None otherwise.
+        feature_axis_name: the mesh axis, or several, on which the features of the kernel lie, as FSDP shards them,
+            inside `shard_map` or with `batch_spec`; it shards the tokens too. None if each device has all features.
+        class_axis_name: inside `shard_map`, the mesh axis, or several, on which the classes lie: each device passes an
+            even part of them, in the order of the mesh, in `kernel`, `bias` and `weight`. Indices count all classes.
+            With `batch_spec` the same of whole arrays. None if each device has all.
         sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
             divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
         where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
@@ -96,7 +117,7 @@ def linear_cross_entropy(
 
     Raises:
         AssertionError: a shape or dtype breaks the contract; float and one-hot targets are refused.
-        ValueError: a Python number out of its domain, or an unknown `reduction`.
+        ValueError: a Python number out of its domain, an unknown `reduction`, or axes that the mesh does not have.
         JaxRuntimeError: under `chex.chexify`, an index out of range.
 
     PyTorch: `torch.nn.functional.linear_cross_entropy`, `torch.nn.LinearCrossEntropyLoss`, from 2.13 on; its kernel is
@@ -111,27 +132,42 @@ def linear_cross_entropy(
     >>> print(f"{linear_cross_entropy(features, kernel, jnp.array([1]), z_loss=0.1, logit_softcap=2.0):.4f}")
     1.0074
     """
-    call = Call("linear_cross_entropy", sample_weight, where, reduction)
-    pred, kernel, bias = _dense(call, pred, kernel, bias)
+    layout = None
+    if batch_spec is not None:  # On an automatic mesh, where arrays are whole to the caller.
+        layout = named_layout("linear_cross_entropy", batch_spec, feature_axis_name, class_axis_name)
+        class_axis_name = feature_axis_name = None
+    call = Call("linear_cross_entropy", sample_weight, where, reduction, class_axis_name=class_axis_name)
+    feature_axes = call.mesh_axes(feature_axis_name=feature_axis_name)
+    pred, kernel, bias = _dense(call, pred, kernel, bias, feature_axes)
     target = call.class_indices(pred, pred.ndim - 1, target, INDICES)
     call.hide(target.shape, bias.dtype)
     call.ignore(target, ignore_index)
     (target,), (pred,) = call.visible(0, target), call.visible(0.0, pred)
-    classes = kernel.shape[1]
-    call.check_labels(target, classes)
+    classes = call.count_classes(1, kernel=kernel)
+    weight = None if weight is None else call.one_per_class(kernel.shape[1], weight=weight)
+    padded = 0 if num_classes is None else classes - _number_of_classes(call, classes, num_classes)
+    call.check_labels(target, classes - padded)
+    exists = None
+    if padded:
+        # A logit of -inf, no weight, and labels that name no class.
+        exists = Shard(kernel.shape[1], call.class_axis_name).indices() < classes - padded
+        weight = jnp.where(exists, jnp.ones_like(bias) if weight is None else weight, 0.0)
+        target = jnp.where(target < classes - padded, target, -1)
     options = Options(
         bias=bias,
-        weight=None if weight is None else call.one_per_class(classes, weight=weight),
+        weight=weight,
         smoothing=call.fraction(label_smoothing=label_smoothing),
         z_loss=call.nonnegative(z_loss=z_loss),
         softcap=None if logit_softcap is None else call.positive(logit_softcap=logit_softcap),
+        padding=jnp.where(exists, 0.0, -jnp.inf).astype(bias.dtype) if exists is not None else None,
     )
-    return linear_cross_entropy_in_blocks(
-        call, pred, kernel, target, options, _chunk_size(call, chunk_size), _precision(call, precision)
+    how = Blocks(
+        _blocks(call, blocks), _chunk_size(call, chunk_size), _precision(call, precision), padded, feature_axes, layout
     )
+    return linear_cross_entropy_in_blocks(call, pred, kernel, target, options, how)
 
 
-def _dense(call: Call, pred: Any, kernel: Any, bias: Any) -> tuple[Array, Array, Array]:
+def _dense(call: Call, pred: Any, kernel: Any, bias: Any, feature_axes: Any) -> tuple[Array, Array, Array]:
     """Features (*batch, features), a kernel (features, classes) and a bias (classes,), 0 if None.
 
     They have one dtype, float32 or better, which the bias tells; but features and a kernel of one half precision stay
@@ -142,8 +178,9 @@ def _dense(call: Call, pred: Any, kernel: Any, bias: Any) -> tuple[Array, Array,
     given = pred, kernel
     (pred,), (kernel,) = call.floats(pred=pred), call.floats(kernel=kernel)
     call.require_shape("`pred` must have the features on its last axis", pred, (..., None))
-    problem = f"`kernel` must be floating, of shape (features, classes) = ({pred.shape[-1]}, classes)"
-    call.require_shape(problem, kernel, (pred.shape[-1], None), "PyTorch's is transposed.")
+    features = pred.shape[-1] if feature_axes is None else pred.shape[-1] // jax.lax.axis_size(feature_axes)
+    problem = f"`kernel` must be floating, of shape (features, classes) = ({features}, classes)"
+    call.require_shape(problem, kernel, (features, None), "PyTorch's is transposed.")
     call.require_classes(problem, kernel, 1)
     (bias,) = call.floats(bias=jnp.zeros(kernel.shape[1:], kernel.dtype) if bias is None else bias)
     call.require_shape(f"`bias` must have one number a class, shape {kernel.shape[1:]}", bias, kernel.shape[1:])
@@ -158,6 +195,23 @@ def _precision(call: Call, value: jax.lax.PrecisionLike) -> jax.lax.PrecisionLik
     except (TypeError, ValueError) as error:
         raise ValueError(f"{call.function}: `precision` must be what jax.lax.dot takes, got {value!r}.") from error
     return value
+
+
+def _blocks(call: Call, value: str | None) -> str | None:
+    """One of the two algorithms, or None."""
+    if value not in (None, "tokens", "classes"):
+        raise ValueError(f'{call.function}: `blocks` must be "tokens", "classes" or None, got {value!r}.')
+    return value
+
+
+def _number_of_classes(call: Call, classes: int, value: int) -> int:
+    """A Python integer, at most as many as the kernel has."""
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or not 0 < value <= classes:
+        raise ValueError(
+            f"{call.function}: `num_classes` must be a Python integer in [1, {classes}], as the kernel has {classes} "
+            f"classes, or None, got {value!r}."
+        )
+    return int(value)
 
 
 def _chunk_size(call: Call, value: int | None) -> int | None:

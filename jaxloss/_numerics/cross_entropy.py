@@ -34,10 +34,12 @@ def label_losses(
     smoothing: Array | float,
     z_loss: Array | float = 0.0,
     axis_name: AxisName | None = None,
+    padded: int = 0,
 ) -> Array:
     """Unreduced; the weight of the label is in it where something is added that does not count with that weight.
 
-    Classes may lie on `axis_name` where there is no z-loss.
+    Classes may lie on `axis_name` where there is no z-loss. The last ones may be padding, of weight 0, with logits of
+    -inf.
     """
 
     def uniform() -> Array:
@@ -46,7 +48,8 @@ def label_losses(
             target = jnp.broadcast_to(share / Shard(logits.shape[axis], axis_name).total, logits.shape)
             return soft_cross_entropy(logits, target.astype(logits.dtype), axis, axis_name)
         losses = -log_softmax(logits, axis)
-        return (losses if weight is None else safe_multiply(along(axis, weight, logits.ndim), losses)).mean(axis)
+        losses = losses if weight is None else safe_multiply(along(axis, weight, logits.ndim), losses)
+        return losses.mean(axis) if not padded else losses.sum(axis) / (logits.shape[axis] - padded)
 
     log_normaliser = functools.partial(jax.nn.logsumexp, logits, axis)
     losses = negative_log_likelihood(logits, target, axis, axis_name)
@@ -56,21 +59,24 @@ def label_losses(
 def label_losses_of_sums(
     sums: tuple[Array, Array, Array],
     target: Array,
-    classes: int,
+    shard: Shard,
     weight: Array | None,
     smoothing: Array | float,
     z_loss: Array | float,
+    padded: int = 0,
 ) -> Array:
     """The same, from the logit of the label, log sum exp of the others, and the weighted sum of all."""
     own, log_others, weighted = sums
+    classes = shard.total - padded
     own = own * nan_unless(is_class(target, classes))
     log_normaliser = jnp.logaddexp(own, log_others)
 
     def uniform() -> Array:
-        return log_normaliser * (1.0 if weight is None else weight.mean()) - weighted / classes
+        mean = 1.0 if weight is None else shard.sum(weight.sum()) / classes
+        return log_normaliser * mean - weighted / classes
 
     losses = softplus(log_others - own)
-    return _add_options(losses, uniform, lambda: log_normaliser, target, weight, smoothing, z_loss)
+    return _add_options(losses, uniform, lambda: log_normaliser, target, weight, smoothing, z_loss, shard.axis_name)
 
 
 def _add_options(

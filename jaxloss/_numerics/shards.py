@@ -31,6 +31,11 @@ class Shard(NamedTuple):
         local = index - self.size * jax.lax.axis_index(self.axis_name).astype(index.dtype)
         return jnp.where(local < 0, self.size, local)  # A negative one would count from the end.
 
+    def indices(self) -> Array:
+        """Of the classes of this device, among all."""
+        first = 0 if self.axis_name is None else self.size * jax.lax.axis_index(self.axis_name)
+        return first + jnp.arange(self.size)
+
     def own(self, values: Array, local: Array) -> Array:
         """The values where this device holds the class `local`, and 0 elsewhere: their sum is the owner's value."""
         return values if self.axis_name is None else jnp.where(local < self.size, values, 0.0)
@@ -54,7 +59,8 @@ def sum_over(axis_name: AxisName | None, *values: Array) -> tuple[Array, ...]:
         return values
     if len(values) == 1:
         return (jax.lax.psum(values[0], axis_name),)
-    return tuple(jax.lax.psum(jnp.stack(values), axis_name))
+    together = jax.lax.psum(jnp.stack(values), axis_name)
+    return tuple(together[place] for place in range(len(values)))  # To unpack it is a split, which jax 0.8 fails on.
 
 
 def any_over(axis_name: AxisName | None, holds: Array) -> Array:

@@ -110,6 +110,7 @@ RECORDS = (
         traced=("bias", "weight", "label_smoothing", "z_loss", "logit_softcap"),
         differentiable=(0, 1),
         shared=(1,),
+        sharded_classes=(1,),
         garbage=((NAN, INF, -INF, 1e30), (), (-1, 99, -(2**31))),
         torch=torch_linear,
         from_torch=linear_from_torch,

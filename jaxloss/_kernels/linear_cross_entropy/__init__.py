@@ -1,12 +1,12 @@
 """A dense layer and the cross-entropy of its logits, which never exist all at once.
 
-`layer`: the formula, of arrays. `layout`: blocks, and where they lie on a mesh. `fused`: the sum with its gradient, by
-one of two algorithms, `by_tokens` and `by_classes`.
+`layer`: the formula, of arrays. `layout`: blocks, and where they lie on a mesh. Two algorithms: `by_classes`, the sums
+of each token with their derivatives; and `by_tokens`, the sum of the losses, whose gradient `fused` forms with it.
 """
 
 import functools
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,67 +14,120 @@ from jax import Array
 from jax.export import is_symbolic_dim
 
 from jaxloss._call import Call
-from jaxloss._kernels.linear_cross_entropy.fused import sum_over_blocks
+from jaxloss._kernels.linear_cross_entropy.by_classes import class_sums
+from jaxloss._kernels.linear_cross_entropy.fused import How, sum_by_tokens
 from jaxloss._kernels.linear_cross_entropy.layer import Layer, Options
 from jaxloss._kernels.linear_cross_entropy.layout import (
+    Layout,
     blocks_of_classes,
     blocks_of_tokens,
-    has_blocks_of_classes,
+    explicit_layout,
+    fits_blocks_of_classes,
     in_blocks,
     in_lanes,
     lanes_of,
+    out_of_blocks,
+    placed,
     side_by_side,
-    with_whole_features,
 )
 from jaxloss._kernels.linear_cross_entropy.loops import loss_of_each_token
 from jaxloss._numerics.labels import take_per_class
+from jaxloss._typing import AxisName
+
+
+class Blocks(NamedTuple):
+    """How the logits are cut, and where the arrays lie."""
+
+    kind: str | None  # "tokens", "classes", or None for what suits the layout and the dtype.
+    chunk_size: int | None
+    precision: Any
+    padded: int
+    feature_axis_name: AxisName | None  # Inside `shard_map`.
+    layout: Layout | None  # On an automatic mesh.
 
 
 def linear_cross_entropy_in_blocks(
-    call: Call,
-    pred: Array,
-    kernel: Array,
-    target: Array,
-    options: Options,
-    chunk_size: int | None,
-    precision: Any,
+    call: Call, pred: Array, kernel: Array, target: Array, options: Options, blocks: Blocks
 ) -> Array:
-    """The reduced loss: by blocks of tokens or of classes, or as a whole where one block would do."""
+    """The reduced loss."""
     if options.softcap is not None and not isinstance(options.softcap, Array) and math.isinf(options.softcap):
         options = options._replace(softcap=None)
-    classes, dtype = kernel.shape[1], options.bias.dtype
     # Arrays are differentiated; a number that Python knows to be 0 costs nothing.
     arrays = {name: value for name, value in options._asdict().items() if isinstance(value, Array)}
-    layer = Layer(options._replace(**dict.fromkeys(arrays)), classes, dtype, precision)
-    pred, kernel, arrays = with_whole_features(pred, kernel, arrays)
-    weight = arrays.get("weight")
+    numbers = options._replace(**dict.fromkeys(arrays))
+    layer = Layer(numbers, kernel.shape[1], options.bias.dtype, blocks.padded, blocks.precision)
+    layout = blocks.layout or explicit_layout(pred, kernel)
+    if layout is not None:
+        layer = layer._replace(
+            class_axis_name=layout.classes or None,
+            feature_axis_name=layout.features or None,
+            classes=layer.classes // layout.size(layout.classes),
+            layout=layout,
+        )
+        kernel, arrays, pred, target = placed(layout, kernel, arrays, pred, target)
+    else:
+        layer = layer._replace(class_axis_name=call.class_axis_name, feature_axis_name=blocks.feature_axis_name)
+    lanes = 1 if layout else lanes_of(pred)
+    weight, arguments = arrays.get("weight"), (kernel, arrays, pred, target)
 
-    lanes, sharding = lanes_of(pred)
-    blocks, size = blocks_of_tokens(target.size // lanes, chunk_size)
-    if not is_symbolic_dim(blocks) and blocks <= 1:
-        product = layer.product(pred, kernel)
-        losses = layer.losses(product, arrays, target)
-        return call.reduce_labels(losses, target, weight, layer.holds_weights)
+    if layout is None and _is_small(layer, blocks_of_tokens(target.size // lanes, blocks.chunk_size)[0]):
+        losses = layer.losses(layer.product(pred, kernel), arrays, target)
+    elif _takes_classes(call, layer, blocks.kind, lanes, pred, kernel):
+        losses = _losses_by_classes(layer, blocks.chunk_size, *arguments)
+    elif call.is_mean or call.is_sum:
+        if call.is_mean:  # The sum times a scale.
+            weights = jnp.ones(target.shape, layer.dtype) if weight is None else take_per_class(weight, target)
+            arrays = arrays | {"scale": call.scale_of_mean(weights)}
+        how = How(layer, blocks.chunk_size, lanes)
+        counts = None if call.counts is None else placed(layout, kernel, arrays, pred, call.counts)[-1]
+        return call.over_mesh(sum_by_tokens(how, kernel, arrays, pred, target, counts))
+    else:
+        losses = _losses_by_tokens(layer, blocks.chunk_size, lanes, *arguments)
+    return call.reduce_labels(losses, target, weight, layer.holds_weights)
 
-    tokens, counts = target.size // lanes, call.counts
-    if counts is None and (is_symbolic_dim(tokens) or tokens % blocks):
-        counts = jnp.ones(target.shape, bool)
-    per_token = jax.tree.map(
-        lambda array: in_blocks(array, target.ndim, lanes, blocks, size, sharding), (pred, target, counts)
+
+def _takes_classes(call: Call, layer: Layer, chosen: str | None, lanes: int, pred: Array, kernel: Array) -> bool:
+    """Blocks of tokens take three products and not four; blocks of classes need no whole kernel, nor a sum of it."""
+    is_summed = call.is_mean or call.is_sum
+    needs_classes = layer.class_axis_name is not None or (layer.layout is not None and not is_summed)
+    if chosen == "tokens" and needs_classes:
+        raise ValueError(
+            f'{call.function}: `blocks` must be "classes" or None where the classes are sharded, and on a mesh for '
+            'reductions other than "mean" and "sum", got "tokens".'
+        )
+    if chosen is not None:
+        return chosen == "classes"
+    # In lanes the kernel may be sharded, nobody knows how.
+    is_sharded = needs_classes or layer.feature_axis_name is not None
+    return is_sharded or (lanes == 1 and fits_blocks_of_classes(pred, kernel))
+
+
+def _is_small(layer: Layer, blocks: Any) -> bool:
+    """Whether one block would do, of a kernel that is whole."""
+    is_whole = layer.class_axis_name is None and layer.feature_axis_name is None
+    return is_whole and not is_symbolic_dim(blocks) and blocks <= 1
+
+
+def _losses_by_classes(
+    layer: Layer, chunk_size: int | None, kernel: Array, arrays: Any, pred: Array, target: Array
+) -> Array:
+    blocks, _ = blocks_of_tokens(target.size, chunk_size)
+    layer = layer._replace(
+        blocks_of_classes=blocks_of_classes(layer.classes, blocks if chunk_size else None),
+        operand=jnp.bfloat16 if pred.dtype == kernel.dtype == jnp.bfloat16 else layer.dtype,
     )
-    share = functools.partial(in_lanes, lanes=lanes, sharding=sharding)
-    if not call.is_mean and not call.is_sum:
-        each = functools.partial(loss_of_each_token, layer.losses, layer)
-        shared = jax.tree.map(share, (kernel, arrays))
-        losses = side_by_side(lanes, each)(*shared, *per_token[:2]).reshape(lanes, size * blocks)[:, :tokens]
-        losses = losses.reshape(lanes, -1, *target.shape[1:]).reshape(target.shape)
-        return call.reduce_labels(losses, target, weight, layer.holds_weights)
+    sums = class_sums(layer, kernel, arrays, pred, target)
+    if layer.layout is not None:  # The sums are whole again.
+        layer = layer._replace(classes=kernel.shape[1], class_axis_name=None)
+    return layer.losses_of_sums(sums, arrays, target)
 
-    if lanes == 1 and has_blocks_of_classes(pred, kernel):
-        layer = layer._replace(blocks_of_classes=blocks_of_classes(classes, blocks if chunk_size else None))
-    if call.is_mean:
-        weights = jnp.ones(target.shape, dtype) if weight is None else take_per_class(weight, target)
-        arrays["scale"] = call.scale_of_mean(weights)
-    shared = jax.tree.map(share, (kernel, arrays))
-    totals = side_by_side(lanes, functools.partial(sum_over_blocks, layer))(*shared, *per_token)
-    return call.over_mesh(jnp.sum(totals))
+
+def _losses_by_tokens(
+    layer: Layer, chunk_size: int | None, lanes: int, kernel: Array, arrays: Any, pred: Array, target: Array
+) -> Array:
+    kernel, tokens = layer.whole(kernel), target.size // lanes
+    blocks, size = blocks_of_tokens(tokens, chunk_size)
+    blocked = (in_blocks(array, target.ndim, lanes, blocks, size) for array in (pred, target))
+    shared = jax.tree.map(functools.partial(in_lanes, lanes=lanes), (kernel, arrays))
+    losses = side_by_side(lanes, functools.partial(loss_of_each_token, layer.losses, layer))(*shared, *blocked)
+    return out_of_blocks(losses.reshape(lanes, size, blocks), target.shape)

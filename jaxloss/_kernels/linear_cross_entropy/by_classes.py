@@ -1,93 +1,280 @@
-"""Value and gradient by blocks of classes."""
+"""What a loss needs of the logits of a token, by blocks of classes, with passes of their own for the derivatives."""
 
 import functools
-from typing import Any
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.sharding import PartitionSpec as P
 
 from jaxloss._kernels.linear_cross_entropy.layer import Layer, along_last
+from jaxloss._kernels.linear_cross_entropy.layout import Layout
 from jaxloss._kernels.linear_cross_entropy.loops import finite, repeat, zeros_like
 from jaxloss._numerics.cross_entropy import all_zero
+from jaxloss._numerics.passes import Passes, by_passes
 from jaxloss._numerics.safe import safe_multiply
+from jaxloss._numerics.shards import Shard, sum_over, varying_together
+from jaxloss._numerics.xla import UPDATES_BFLOAT16_IN_PLACE, stay_in_loop
 
 
-def value_and_gradients_by_classes(
-    layer: Layer, kernel: Array, arrays: Any, pred: Array, weights: Any, target: Array, keep: Any, zero: Array
-) -> tuple[Array, Any]:
-    """Four products a block of classes: the logits twice, but nothing of the kernel's size in a wider dtype.
+class Sums(NamedTuple):
+    """The logit of the label, log sum exp of the others, and the weighted sum of all, over which smoothing spreads."""
 
-    A loss depends on the logits of its token by three sums: the label's logit alone, the exponentials of the others,
-    and the weighted logits that smoothing spreads. The first pass over the classes adds these up, the second gives the
-    gradients through them.
+    own: Array
+    log_others: Array
+    weighted: Array
+
+
+class Head(NamedTuple):
+    """What the sums are differentiated to."""
+
+    kernel: Array
+    arrays: dict[str, Array]
+    pred: Array
+
+
+def class_sums(layer: Layer, kernel: Array, arrays: dict[str, Array], pred: Array, target: Array) -> Sums:
+    """Of tokens (*batch, features), by four products a block: the logits once for the value, once for the gradient.
+
+    Nothing of the size of the kernel is held but its gradient, in its own dtype. On a mesh a device has some classes,
+    and of each some features, which are gathered block by block, as the gradient of a block is scattered.
     """
-    classes, blocks, dtype = layer.classes, layer.blocks_of_classes, layer.dtype
-    size = -(-classes // blocks)
-    tokens, label = pred.reshape(target.size, pred.shape[-1]), target.reshape(-1, 1)
+    arrays = {name: array for name, array in arrays.items() if name in ("bias", "weight", "softcap", "padding")}
+    if layer.layout is not None:
+        return by_passes(_PASSES_ON_MESH, layer, Head(kernel, arrays, pred), target)
+    shard, shape = layer.shard, target.shape
+    if shard.axis_name is not None:
+        pred = pred.astype(layer.dtype)  # In which the devices add up its gradient.
+    *head, target = varying_together(
+        (kernel, arrays, pred.reshape(target.size, pred.shape[-1]), shard.local(target.reshape(-1)))
+    )
+    sums = _added_up(layer.shard, by_passes(_PASSES, layer, Head(*head), target))
+    return Sums(*(each.reshape(shape) for each in sums))
+
+
+def _added_up(shard: Shard, sums: Sums) -> Sums:
+    """Over the devices that have classes of the same tokens."""
+    if shard.axis_name is None:
+        return sums
+    largest = finite(shard.largest(sums.log_others))
+    own, others, weighted = shard.sums(sums.own, jnp.exp(sums.log_others - largest), sums.weighted)
+    none = others == 0
+    return Sums(own, jnp.where(none, -jnp.inf, largest + jnp.log(jnp.where(none, 1.0, others))), weighted)
+
+
+class _Block(NamedTuple):
+    """The classes of a step: what is taken of an array that has them last, and put there."""
+
+    layer: Layer
+    first: Array
+    size: int
+    columns: Array
+    arrays: dict[str, Array]
+    # Which are the labels; and which were in no block before: the last begins with classes of the one before it.
+    is_label: Array
+    is_new: Array
+
+    def put(self, whole: Array, part: Array) -> Array:
+        """Adds a part to a sum."""
+        if not part.ndim:
+            return whole + part
+        part = part + jax.lax.dynamic_slice_in_dim(whole, self.first, self.size, axis=-1)
+        return jax.lax.dynamic_update_slice_in_dim(whole, part, self.first, axis=-1)
+
+    def sums(self, product: Array, arrays: dict[str, Array], log_scale: Array) -> tuple[Array, Array, Array]:
+        """Of these classes: the label's logit, the exponentials of the others by a scale, the weighted logits."""
+        logits = self.layer.logits(product, arrays)
+        others = jnp.where(self.is_label | ~self.is_new, -jnp.inf, logits)
+        weighted = jnp.zeros_like(logits[:, :0])
+        if not all_zero(self.layer.numbers.smoothing):
+            share = self.is_new.astype(logits.dtype)
+            share = along_last(arrays["weight"], logits) * share if "weight" in arrays else share
+            weighted = safe_multiply(share, logits)
+        own = jnp.where(self.is_label & self.is_new, logits, 0.0)
+        return own.sum(-1), jnp.exp(others - finite(log_scale)[:, None]).sum(-1), weighted.sum(-1)
+
+
+def _block(layer: Layer, head: Head, target: Array, step: Array) -> _Block:
+    classes = layer.classes
+    size = -(-classes // layer.blocks_of_classes)
+    first = jnp.minimum(step * size, classes - size)
+    take = functools.partial(jax.lax.dynamic_slice_in_dim, start_index=first, slice_size=size, axis=-1)
+    columns = layer.whole(stay_in_loop(take(head.kernel), step)).astype(layer.operand)
+    index = (first + jnp.arange(size, dtype=first.dtype))[None]
+    arrays = {name: take(array) if array.ndim else array for name, array in head.arrays.items()}
+    is_label = target[:, None] == index.astype(target.dtype)
+    return _Block(layer, first, size, columns, arrays, is_label, index >= step * size)
+
+
+def _zeros(like: Any, dtype: Any, target: Array) -> Any:
+    """What a loop adds to, on the devices on which the tokens lie."""
+    return jax.tree.map(lambda array: zeros_like(array, dtype, 0 * jnp.sum(target[:1])), like)
+
+
+def _value(layer: Layer, head: Head, target: Array) -> Sums:
+    tokens = head.pred.astype(layer.operand)
+
+    def add(step: Array, state: Any) -> Any:
+        largest, (own, others, weighted) = state
+        block = _block(layer, head, target, step)
+        product = layer.product(tokens, block.columns)
+        seen = jnp.where(block.is_label, -jnp.inf, layer.logits(product, block.arrays)).max(-1)
+        grown = jnp.maximum(largest, seen)
+        more = block.sums(product, block.arrays, grown)
+        return grown, (own + more[0], others * jnp.exp(largest - finite(grown)) + more[1], weighted + more[2])
+
+    each = _zeros(target, layer.dtype, target)
+    largest, (own, others, weighted) = repeat(layer.blocks_of_classes, add, (each - jnp.inf, (each, each, each)))
+    sums = Sums(own, largest + jnp.log(jnp.where(largest == -jnp.inf, 1.0, others)), weighted)
+    return _added_up(layer.shard, sums) if layer.layout else sums
+
+
+def _definition(layer: Layer, head: Head, target: Array, known: Sums) -> Sums:
+    @functools.partial(jax.checkpoint, prevent_cse=False)
+    def sums(step: Array, head: Head) -> tuple[Array, Array, Array]:
+        block = _block(layer, head, target, step)
+        return block.sums(layer.product(head.pred.astype(layer.operand), block.columns), block.arrays, known.log_others)
+
+    def add(step: Array, state: Any) -> Any:
+        return jax.tree.map(jnp.add, state, sums(step, head))
+
+    each = _zeros(target, layer.dtype, target)
+    own, others, weighted = repeat(layer.blocks_of_classes, add, (each, each, each))
+    log_scale = known.log_others
+    if layer.layout:
+        own, others, weighted = layer.shard.sums(own, others, weighted)
+        log_scale = layer.shard.largest(log_scale)  # The same everywhere, and now known to be.
+    return Sums(own, log_scale + jnp.log(jnp.where(others == 0, 1.0, others)), weighted)
+
+
+def _forward(layer: Layer, head: Head, target: Array, known: Sums, dots: Any) -> Sums:
+    dots, tokens = Head(*dots), head.pred.astype(layer.operand)
+
+    def add(step: Array, state: Any) -> Any:
+        block = _block(layer, head, target, step)
+        product, product_dot = layer.product(tokens, block.columns), jnp.zeros((), layer.dtype)
+        if dots.pred is not None:
+            product_dot += layer.product(dots.pred.astype(layer.operand), block.columns)
+        if dots.kernel is not None:
+            columns_dot = _block(layer, head._replace(kernel=dots.kernel), target, step).columns
+            product_dot += layer.product(tokens, columns_dot)
+        moving = {name: dot for name, dot in dots.arrays.items() if dot is not None}
+        arrays_dot = _block(layer, head._replace(arrays=moving), target, step).arrays
+
+        def sums(product: Array, some: dict[str, Array]) -> tuple[Array, Array, Array]:
+            return block.sums(product, block.arrays | some, known.log_others)
+
+        at = {name: block.arrays[name] for name in moving}
+        product_dot = jnp.broadcast_to(product_dot, product.shape)
+        return jax.tree.map(jnp.add, state, jax.jvp(sums, (product, at), (product_dot, arrays_dot))[1])
+
+    each = _zeros(target, layer.dtype, target)
+    sums = repeat(layer.blocks_of_classes, add, (each, each, each))
+    return Sums(*(layer.shard.sums(*sums) if layer.layout else sums))
+
+
+def _backward(layer: Layer, head: Head, target: Array, known: Sums, cotangents: Sums) -> Head:
+    tokens = head.pred.astype(layer.operand)
     # Inside the loop XLA:CPU would take the transpose into the product, too late to see that it has none such.
     transposed = tokens.T
 
-    def part(block: Array) -> Any:
-        first = jnp.minimum(block * size, classes - size)
-        take = functools.partial(jax.lax.dynamic_slice_in_dim, start_index=first, slice_size=size, axis=-1)
-        put = functools.partial(jax.lax.dynamic_update_slice_in_dim, start_index=first, axis=-1)
-        columns, index = take(kernel), (first + jnp.arange(size, dtype=first.dtype))[None]
-        some = {name: take(array) if array.ndim else array for name, array in arrays.items()}
-        product = layer.product(tokens, columns)
-        return take, put, columns, product, some, (label == index.astype(label.dtype), index >= block * size)
+    def add(step: Array, sums: Head) -> Head:
+        block = _block(layer, head, target, step)
 
-    def sums_of_part(product: Array, some: Any, marks: Any, log_scale: Array) -> Any:
-        is_label, is_new = marks  # The last block begins with classes of the one before.
-        logits = layer.logits(product, some)
-        others = jnp.exp(jnp.where(is_label | ~is_new, -jnp.inf, logits) - finite(log_scale)[:, None])
-        weighted = jnp.zeros_like(logits[:, :0])
-        if not all_zero(layer.numbers.smoothing):
-            share = is_new.astype(dtype)
-            weighted = safe_multiply(along_last(some["weight"], logits) * share if "weight" in some else share, logits)
-        return jnp.where(is_label & is_new, logits, 0.0).sum(-1), others.sum(-1), weighted.sum(-1)
+        def weighed(product: Array, arrays: dict[str, Array]) -> Array:
+            return jnp.sum(jnp.stack(cotangents) * jnp.stack(block.sums(product, arrays, known.log_others)))
 
-    def add_sums(block: Array, state: Any) -> Any:
-        largest, (own, others, weighted) = state
-        *_, product, some, marks = part(block)
-        seen = jnp.where(marks[0], -jnp.inf, layer.logits(product, some)).max(-1)
-        grown = jnp.maximum(largest, seen)
-        more = sums_of_part(product, some, marks, grown)
-        return grown, (own + more[0], others * jnp.exp(largest - finite(grown)) + more[1], weighted + more[2])
-
-    def add_gradients(block: Array, gradients: Any) -> Any:
-        kernel_gradient, array_gradients, pred_gradient = gradients
-        take, put, columns, product, some, marks = part(block)
-
-        def share(product: Array, some: Any) -> Array:
-            return jnp.sum(jnp.stack(sum_gradients) * jnp.stack(sums_of_part(product, some, marks, log_others)))
-
-        def add(total: Array, gradient: Array) -> Array:
-            return put(total, take(total) + gradient) if gradient.ndim else total + gradient
-
-        gradient, some_gradients = jax.grad(share, (0, 1))(product, some)
-        gradient = gradient.astype(kernel.dtype)
-        kernel_part = layer.product(transposed, gradient).astype(kernel.dtype)
+        product = layer.product(tokens, block.columns)
+        gradient, array_parts = jax.grad(weighed, (0, 1))(product, block.arrays)
+        gradient = gradient.astype(layer.operand)
+        kernel_part = layer.product(transposed, gradient).astype(sums.kernel.dtype)
+        if layer.feature_axis_name is not None:
+            kernel_part = jax.lax.psum_scatter(kernel_part, layer.feature_axis_name, scatter_dimension=0, tiled=True)
         pred_part = jax.lax.dot_general(
-            gradient, columns, (((1,), (1,)), ((), ())), precision=layer.precision, preferred_element_type=dtype
+            gradient,
+            block.columns,
+            (((1,), (1,)), ((), ())),
+            precision=layer.precision,
+            preferred_element_type=layer.dtype,
         )
-        return (
-            add(kernel_gradient, kernel_part),
-            jax.tree.map(add, array_gradients, some_gradients),
-            pred_gradient + pred_part,
+        return Head(
+            block.put(sums.kernel, kernel_part),
+            jax.tree.map(block.put, sums.arrays, array_parts),
+            sums.pred + pred_part,
         )
 
-    each = zeros_like(label[:, 0], dtype, zero)
-    largest, (own, others, weighted) = repeat(blocks, add_sums, (each - jnp.inf, (each, each, each)))
-    log_others = largest + jnp.log(jnp.where(largest == -jnp.inf, 1.0, others))
+    kernel_dtype = head.kernel.dtype if UPDATES_BFLOAT16_IN_PLACE else layer.dtype
+    zeros = Head(_zeros(head.kernel, kernel_dtype, target), *_zeros(head[1:], layer.dtype, target))
+    gradients = repeat(layer.blocks_of_classes, add, zeros)
+    if layer.layout:
+        gradients = _added_up_gradients(layer, layer.layout, gradients)
+    return jax.tree.map(lambda gradient, array: gradient.astype(array.dtype), gradients, head)
 
-    def sum_of_sums(sums: Any, arrays: Any, weights: Any) -> Array:
-        counts = keep if weights is None else weights
-        return layer.sum_of_sums(sums, arrays, label[:, 0], None if counts is None else counts.reshape(-1))
 
-    value_and_gradients = jax.value_and_grad(sum_of_sums, (0, 1, 2))
-    total, gradients = value_and_gradients((own, log_others, weighted), arrays, weights)
-    sum_gradients, array_gradients, weight_gradient = gradients
-    gradients = zeros_like(kernel, kernel.dtype, zero), array_gradients, zeros_like(tokens, dtype, zero)
-    gradients = repeat(blocks, add_gradients, gradients)
-    return total, (*gradients[:2], gradients[2].reshape(pred.shape), weight_gradient)
+def _added_up_gradients(layer: Layer, layout: Layout, gradients: Head) -> Head:
+    """Once, over the devices that have other tokens, or other classes."""
+    replicas = tuple(name for name in layout.tokens if name not in layout.features)
+    arrays = {
+        name: sum_over(layout.tokens + (() if array.ndim else layout.classes) or None, array)[0]
+        for name, array in gradients.arrays.items()
+    }
+    return Head(sum_over(replicas or None, gradients.kernel)[0], arrays, layer.shard.sum(gradients.pred))
+
+
+_PASSES = Passes(_value, _definition, _forward, _backward)
+
+
+# On a mesh, the same of arrays that are whole to the caller: each pass is a `shard_map`.
+
+
+def _on_mesh(function: Callable[..., Any], layer: Layer, head: Head, target: Array, *more: Any) -> Any:
+    layout = layer.layout
+    assert layout is not None
+
+    def local(head: Head, target: Array, *more: Any) -> Any:
+        batch = target.shape
+        head, target, *others = varying_together(tuple(map(_with_one_axis, (head, target, *more))))
+        result = function(layer, head, layer.shard.local(target), *others)
+        if isinstance(result, Head):
+            return result._replace(pred=result.pred.reshape(*batch, result.pred.shape[-1]))
+        return Sums(*(each.reshape(batch) for each in result))
+
+    def specs(argument: Any) -> Any:
+        if isinstance(argument, Head):
+            return Head(*layout.specs(*argument, None)[:3])
+        return jax.tree.map(lambda _: P(*layout.batch), argument)
+
+    arguments = head, target, *more
+    result = head if function is _backward else Sums(target, target, target)
+    in_specs = tuple(map(specs, arguments))
+    return jax.shard_map(local, mesh=layout.mesh, in_specs=in_specs, out_specs=specs(result))(*arguments)
+
+
+def _with_one_axis(argument: Any) -> Any:
+    """Of tokens."""
+    if isinstance(argument, Head):
+        *batch, features = argument.pred.shape
+        return argument._replace(pred=argument.pred.reshape(math.prod(batch), features))
+    return jax.tree.map(jnp.ravel, argument)
+
+
+def _forward_on_mesh(layer: Layer, head: Head, target: Array, known: Sums, dots: Any) -> Sums:
+    at = jax.tree.map(
+        lambda dot, array: jnp.zeros_like(array) if dot is None else dot, Head(*dots), head, is_leaf=_is_none
+    )
+    return _on_mesh(_forward, layer, head, target, known, at)
+
+
+def _is_none(leaf: Any) -> bool:
+    return leaf is None
+
+
+_PASSES_ON_MESH = Passes(
+    functools.partial(_on_mesh, _value),
+    functools.partial(_on_mesh, _definition),
+    _forward_on_mesh,
+    functools.partial(_on_mesh, _backward),
+)

@@ -2,14 +2,18 @@
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
 from jaxloss import reductions
+from jaxloss._kernels.linear_cross_entropy.layout import Layout
 from jaxloss._numerics.cross_entropy import all_zero, label_losses, label_losses_of_sums
 from jaxloss._numerics.labels import take_per_class
 from jaxloss._numerics.safe import fill_masked, nan_unless
+from jaxloss._numerics.shards import Shard
+from jaxloss._typing import AxisName
 
 
 class Options(NamedTuple):
@@ -18,6 +22,7 @@ class Options(NamedTuple):
     smoothing: Any
     z_loss: Any
     softcap: Any
+    padding: Any = None  # 0, or -inf where a class does not exist.
     # Of the sum. The gradient of the kernel is scaled as it grows: a pass of its own would need a second one.
     scale: Any = 1.0
 
@@ -26,10 +31,26 @@ class Layer(NamedTuple):
     """The last layer, and what follows it, as functions of arrays. What it holds is known to Python, no array."""
 
     numbers: Options  # None where there is an array, or nothing.
-    classes: int
+    classes: int  # Of this device.
     dtype: Any
+    padded: int = 0  # How many of the last classes of all are none.
     precision: Any = None  # Of the products, as `jax.lax.dot` takes it.
     blocks_of_classes: int = 0  # 0: blocks are of tokens.
+    operand: Any = None  # The dtype of what is multiplied by blocks of classes.
+    # The mesh axes, inside `shard_map`, on which the classes of the kernel lie, and its features.
+    class_axis_name: AxisName | None = None
+    feature_axis_name: AxisName | None = None
+    layout: Layout | None = None  # Of arrays that are whole to the caller; None inside his `shard_map`.
+
+    @property
+    def shard(self) -> Shard:
+        return Shard(self.classes, self.class_axis_name)
+
+    def whole(self, part: Array) -> Array:
+        """All features of some classes."""
+        if self.feature_axis_name is None:
+            return part
+        return jax.lax.all_gather(part, self.feature_axis_name, axis=0, tiled=True)
 
     def product(self, x: Array, y: Array) -> Array:
         return jnp.matmul(x, y, precision=self.precision, preferred_element_type=self.dtype)
@@ -37,11 +58,13 @@ class Layer(NamedTuple):
     def logits(self, product: Array, arrays: dict[str, Array]) -> Array:
         options = self.numbers._replace(**arrays)
         logits = product + along_last(options.bias, product)
-        return logits if options.softcap is None else _capped(logits, options.softcap)
+        logits = logits if options.softcap is None else _capped(logits, options.softcap)
+        return logits if options.padding is None else logits + along_last(options.padding, logits)
 
     def losses(self, product: Array, arrays: dict[str, Array], target: Array) -> Array:
         logits, options = self.logits(product, arrays), self.numbers._replace(**arrays)
-        return label_losses(logits, target, product.ndim - 1, options.weight, options.smoothing, options.z_loss)
+        added = options.weight, options.smoothing, options.z_loss
+        return label_losses(logits, target, product.ndim - 1, *added, padded=self.padded)
 
     @property
     def holds_weights(self) -> bool:
@@ -61,11 +84,10 @@ class Layer(NamedTuple):
     def block_sum(self, product: Array, arrays: dict[str, Array], target: Array, counts: Array | None) -> Array:
         return self.sum(self.losses(product, arrays, target), arrays, target, counts)
 
-    def sum_of_sums(self, sums: Any, arrays: dict[str, Array], target: Array, counts: Array | None) -> Array:
+    def losses_of_sums(self, sums: Any, arrays: dict[str, Array], target: Array) -> Array:
         options = self.numbers._replace(**arrays)
         added = options.weight, options.smoothing, options.z_loss
-        values = label_losses_of_sums(sums, target, self.classes, *added)
-        return self.sum(values, arrays, target, counts)
+        return label_losses_of_sums(sums, target, self.shard, *added, self.padded)
 
 
 def along_last(per_class: Array, like: Array) -> Array:

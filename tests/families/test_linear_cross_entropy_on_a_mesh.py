@@ -1,0 +1,154 @@
+"""The large head on every layout, against one device: shards in `shard_map`, an automatic and an explicit mesh."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+import jaxloss
+from tests.support import assert_close
+
+RNG = np.random.default_rng(0)
+TOKENS, FEATURES, CLASSES = (8, 3), 8, 16
+PRED, KERNEL, BIAS = (
+    RNG.normal(size=(*TOKENS, FEATURES)),
+    RNG.normal(size=(FEATURES, CLASSES)),
+    RNG.normal(size=CLASSES),
+)
+WEIGHT = np.linspace(0, 2, CLASSES)
+# Labels on the edges of all shards, and one that is ignored.
+LABELS = np.arange(24).reshape(TOKENS) % CLASSES
+WHERE, SAMPLE_WEIGHT = RNG.random(TOKENS) < 0.8, RNG.random(TOKENS)
+DIRECTION = [RNG.normal(size=array.shape) for array in (PRED, KERNEL, BIAS, WEIGHT)]
+OPTIONS = {
+    "plain": {},
+    "all": {"label_smoothing": 0.2, "z_loss": 0.1, "logit_softcap": 3.0, "ignore_index": 5, "num_classes": 15},
+}
+# Of the kernel: features, classes.
+LAYOUTS = [(None, None), (None, "model"), ("data", None), ("data", "model")]
+MESHES = ("automatic", "explicit", "shard_map", "shard_map unchecked")
+
+
+def head(options, reduction, pred, kernel, bias, weight, labels, where, sample_weight, **more):
+    more = more | options
+    if "num_classes" in options:  # The last class is padding, and no label.
+        labels = jnp.minimum(labels, options["num_classes"] - 1)
+        more |= {"weight": weight, "where": where, "sample_weight": sample_weight}
+    return jaxloss.linear_cross_entropy(pred, kernel, labels, bias=bias, reduction=reduction, **more)
+
+
+def derived(loss):
+    """Value, gradient, and the second derivative along a direction, both ways."""
+
+    def all_of_them(arrays, constants):
+        of_arrays = lambda arrays: loss(*arrays, *constants)  # noqa: E731
+        gradient = jax.grad(of_arrays)
+        along = [jnp.asarray(each) for each in DIRECTION]
+        slope = lambda arrays: sum(jnp.sum(g * d) for g, d in zip(gradient(arrays), along, strict=True))  # noqa: E731
+        value, tangent = jax.jvp(of_arrays, (arrays,), (along,))
+        return value, tangent, gradient(arrays), jax.grad(slope)(arrays), jax.jvp(gradient, (arrays,), (along,))[1]
+
+    return jax.jit(all_of_them)
+
+
+def arrays_and_constants():
+    return [jnp.asarray(each) for each in (PRED, KERNEL, BIAS, WEIGHT)], (LABELS, WHERE, SAMPLE_WEIGHT)
+
+
+@functools.cache
+def on_one_device(name, reduction):
+    def loss(*arrays):
+        return head(OPTIONS[name], reduction, *arrays).sum()
+
+    with jax.enable_x64(True):
+        return derived(loss)(*arrays_and_constants())
+
+
+@pytest.mark.parametrize(
+    ("blocks", "reduction", "name", "features", "classes"),
+    [("classes", "mean", "all", *layout) for layout in LAYOUTS]
+    + [("classes", "none", "plain", *layout) for layout in LAYOUTS]
+    + [("tokens", "mean", "all", None, None), ("tokens", "mean", "plain", "data", None)],
+)
+@pytest.mark.parametrize("mesh_kind", MESHES)
+@pytest.mark.one_in(5)
+def test_a_layout_changes_no_number(mesh_kind, blocks, reduction, name, features, classes):
+    axis_type = AxisType.Explicit if mesh_kind == "explicit" else AxisType.Auto
+    mesh = jax.make_mesh((4, 2), ("data", "model"), axis_types=(axis_type,) * 2)
+    options = OPTIONS[name] | {"chunk_size": 2, "blocks": blocks}
+    names = {"feature_axis_name": features, "class_axis_name": classes}
+    tokens, per_class = P("data"), P(classes)
+    specs = [tokens, P(features, classes), per_class, per_class, tokens, tokens, tokens]
+
+    def whole(*arrays):
+        named = {"batch_spec": tokens, **names} if mesh_kind == "automatic" else {}
+        return head(options, reduction, *arrays, **named).sum()
+
+    def in_shards(*arrays):
+        on_axis = functools.partial(getattr(jaxloss.reductions, reduction), axis_name="data")
+
+        def local(*arrays):
+            loss = head(options, on_axis, *arrays, **names)
+            return jax.lax.psum(loss.sum(), "data") if reduction == "none" else loss
+
+        check = mesh_kind == "shard_map"
+        return jax.shard_map(local, mesh=mesh, in_specs=tuple(specs), out_specs=P(), check_vma=check)(*arrays)
+
+    with jax.enable_x64(True):
+        expected = on_one_device(name, reduction)
+        arrays, constants = arrays_and_constants()
+        with jax.set_mesh(mesh):
+            placed = [
+                jax.device_put(array, NamedSharding(mesh, spec))
+                for array, spec in zip([*arrays, *constants], specs, strict=True)
+            ]
+            loss = in_shards if mesh_kind.startswith("shard_map") else whole
+            found = derived(loss)(placed[:4], placed[4:])
+        for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+            assert_close(ours, theirs, 1e-12)
+
+
+EDGES = {
+    "a label out of range": ({}, -1, 0.0),
+    "a label that is padding": ({"num_classes": 15}, 15, 0.0),
+    "no logit on a device": ({}, 0, -np.inf),
+    "large logits": ({}, 9, 1e4),
+}
+
+
+@pytest.mark.parametrize(("options", "label", "bias"), EDGES.values(), ids=EDGES)
+@pytest.mark.parametrize("check_vma", [True, False])
+def test_what_one_device_holds_reaches_all(options, label, bias, check_vma):
+    """The loss and the gradient are the same on each device, with the bias of half the classes at an edge."""
+    mesh = jax.make_mesh((2, 4), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
+    labels = np.asarray(LABELS % 7).astype(np.int32)
+    labels[0, 0] = label
+    biases = np.where(np.arange(CLASSES) < 8, BIAS, bias)
+    arrays = PRED, KERNEL
+
+    def loss(pred, kernel, bias, labels, **names):
+        return jaxloss.linear_cross_entropy(pred, kernel, labels, bias=bias, reduction="none", **options, **names)
+
+    def summed(*arrays, loss=loss):
+        losses = loss(*arrays)
+        return jnp.sum(losses), losses
+
+    specs = P("data"), P(None, "model"), P("model"), P("data")
+    shards = functools.partial(loss, class_axis_name="model")
+    # Each device returns the losses of its tokens, and so shows that they are the same along the classes.
+    out = P(("data", "model")) if not check_vma else P("data")
+    on_mesh = jax.shard_map(shards, mesh=mesh, in_specs=specs, out_specs=P("data"), check_vma=check_vma)
+    each = jax.shard_map(shards, mesh=mesh, in_specs=specs, out_specs=out, check_vma=check_vma)
+    step = functools.partial(jax.value_and_grad, argnums=(0, 1, 2), has_aux=True)
+    with jax.enable_x64(True):
+        found = jax.jit(step(functools.partial(summed, loss=on_mesh)))(*arrays, biases, labels)
+        expected = jax.jit(step(summed))(*arrays, biases, labels)
+        for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+            assert_close(ours, theirs, 1e-12)
+        if not check_vma:
+            copies = jax.jit(each)(*arrays, biases, labels).reshape(2, 4, 4, 3)
+            assert_close(copies, jnp.broadcast_to(copies[:, :1], copies.shape), 0)
