@@ -59,27 +59,34 @@ def class_axes(mesh):
     return tuple(name for name in mesh.axis_names if name != "data")
 
 
-def spec(mesh, case, position, ndim):
+def spec(mesh, case, position, ndim, batch="data"):
     """Where an array of the case lies: its batch along `data`, if the mesh has that, its classes along the others."""
-    axes = ["data" if "data" in mesh.axis_names else None, None][: ndim - case.record.inner[position]]
+    axes = [batch if batch in mesh.axis_names else None, None][: ndim - case.record.inner[position]]
     if position in case.record.sharded_classes:
         axes.insert(case.options.get("axis", -1) % (len(axes) + 1), class_axes(mesh))
     return P(*axes)
 
 
-def on_mesh(case, mesh, function, out_specs, check_vma=True):
-    """function(loss, where, weights, *arrays) on each device, with the part of the options that is its own."""
-    per_class = {name: jnp.asarray(value) for name, value in case.options.items() if isinstance(value, list)}
+def on_mesh(case, mesh, function, out_specs, check_vma=True, batch="data"):
+    """function(loss, where, weights, *arrays) on each device, with the part of the options that is its own.
+
+    Where `batch` is None the axis `data` is left to `jit`.
+    """
+    lists = {name: jnp.asarray(value) for name, value in case.options.items() if isinstance(value, list)}
+    per_class = jax.device_put(lists, NamedSharding(mesh, P(class_axes(mesh))))
 
     def local(where, weights, per_class, *arrays):
         loss = functools.partial(case.loss(**per_class), class_axis_name=class_axes(mesh))
         return function(loss, where, weights, *arrays)
 
     def call(where, weights, *arrays):
-        specs = [spec(mesh, case, position, array.ndim) for position, array in enumerate(arrays)]
-        masks = P(*[axis for axis in mesh.axis_names if axis == "data"])
+        specs = [spec(mesh, case, position, array.ndim, batch) for position, array in enumerate(arrays)]
+        masks = P(batch if batch in mesh.axis_names else None)
         in_specs = (masks, masks, P(class_axes(mesh)), *specs)
-        mapped = jax.shard_map(local, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=check_vma)
+        manual = {name for name in mesh.axis_names if name in (batch, *class_axes(mesh))}
+        mapped = jax.shard_map(
+            local, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=check_vma, axis_names=manual
+        )
         return mapped(where, weights, per_class, *arrays)
 
     return call
@@ -255,6 +262,21 @@ def test_under_jit_sharded_classes_stay_where_they_are(case, axis_type):
         text = step.lower(*arrays).compile().as_text()
     # A row has 32 logits on each device.
     assert max(collectives(text)) <= 8 * (np.prod(BATCH) // 2)
+
+
+@pytest.mark.skipif(jax.__version_info__ < (0, 12), reason="shard_map takes no part of an explicit mesh")
+@of_cases(EVERY_WAY)
+def test_the_batch_may_stay_on_an_explicit_mesh(case):
+    """It traces, and the gradient lies where the logits do."""
+    case, mesh = of_all_classes(case), make_mesh(EXPLICIT, data=2, model=4)
+    with jax.set_mesh(mesh):
+        arrays = [
+            jax.device_put(array, NamedSharding(mesh, spec(mesh, case, position, array.ndim)))
+            for position, array in enumerate(draw(case))
+        ]
+        call = on_mesh(case, mesh, lambda loss, *given: loss(*given[2:]), P(), batch=None)
+        step = jax.grad(functools.partial(call, None, None))
+        assert jax.eval_shape(step, *arrays).sharding == jax.typeof(arrays[0]).sharding
 
 
 @of_cases([case for case in FIRST if case.record.sharded_classes or case.record.sets])
