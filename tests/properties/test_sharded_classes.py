@@ -59,7 +59,7 @@ def class_axes(mesh):
     return tuple(name for name in mesh.axis_names if name != "data")
 
 
-def spec(mesh, case, position, ndim, batch="data"):
+def spec(mesh, case, position, ndim, batch: str | None = "data"):
     """Where an array of the case lies: its batch along `data`, if the mesh has that, its classes along the others."""
     axes = [batch if batch in mesh.axis_names else None, None][: ndim - case.record.inner[position]]
     if position in case.record.sharded_classes:
@@ -67,7 +67,7 @@ def spec(mesh, case, position, ndim, batch="data"):
     return P(*axes)
 
 
-def on_mesh(case, mesh, function, out_specs, check_vma=True, batch="data"):
+def on_mesh(case, mesh, function, out_specs, check_vma=True, batch: str | None = "data"):
     """function(loss, where, weights, *arrays) on each device, with the part of the options that is its own.
 
     Where `batch` is None the axis `data` is left to `jit`.
