@@ -82,7 +82,7 @@ def cross_entropy(
 
     Raises:
         AssertionError: a shape or dtype breaks the contract; float and one-hot targets are refused.
-        ValueError: a Python number out of its domain, or an unknown `reduction`.
+        ValueError: a Python number out of its domain, a `class_axis_name` of no mesh, or an unknown `reduction`.
         JaxRuntimeError: under `chex.chexify`, an index out of range; `pred` that already holds probabilities (the
             double softmax).
 
@@ -144,7 +144,7 @@ def nll_loss(
 
     Raises:
         AssertionError: a shape or dtype breaks the contract; float and one-hot targets are refused.
-        ValueError: an `axis` that `pred` lacks, or an unknown `reduction`.
+        ValueError: an `axis` that `pred` lacks, a `class_axis_name` of no mesh, or an unknown `reduction`.
         JaxRuntimeError: under `chex.chexify`, an index out of range; `pred` above 0 (probabilities or logits in place
             of log-probabilities).
 
@@ -204,7 +204,7 @@ def soft_target_cross_entropy(
 
     Raises:
         AssertionError: a shape or dtype breaks the contract; integer targets are refused.
-        ValueError: a Python number out of its domain, or an unknown `reduction`.
+        ValueError: a Python number out of its domain, a `class_axis_name` of no mesh, or an unknown `reduction`.
         JaxRuntimeError: under `chex.chexify`, targets that are not distributions; `pred` that already holds
             probabilities.
 
@@ -501,7 +501,7 @@ def softmax_focal_loss(
 
     Raises:
         AssertionError: a shape or dtype breaks the contract; float and one-hot targets are refused.
-        ValueError: a Python number out of its domain, or an unknown `reduction`.
+        ValueError: a Python number out of its domain, a `class_axis_name` of no mesh, or an unknown `reduction`.
         JaxRuntimeError: under `chex.chexify`, an index out of range; `pred` that already holds probabilities (the
             double softmax).
 

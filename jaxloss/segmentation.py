@@ -57,7 +57,8 @@ def dice_loss(
 
     Raises:
         AssertionError: a shape or dtype breaks the contract; integer and boolean targets are refused.
-        ValueError: a Python number out of its domain, an axis that `pred` lacks, or an unknown `reduction`.
+        ValueError: a Python number out of its domain, an axis that `pred` lacks, an `axis_name` of no mesh, or an
+            unknown `reduction`.
         JaxRuntimeError: under `chex.chexify`, targets, or `pred` with `from_logits=False`, outside [0, 1]; logits that
             fill [0, 1] and never leave it (the double sigmoid).
 

@@ -45,8 +45,9 @@ def label_losses(
     def uniform() -> Array:
         if axis_name is not None:  # As the loss of a target of its own: the backward pass then needs no collective.
             share = 1.0 if weight is None else along(axis, weight, logits.ndim)
-            target = jnp.broadcast_to(share / Shard(logits.shape[axis], axis_name).total, logits.shape)
-            return soft_cross_entropy(logits, target.astype(logits.dtype), axis, axis_name)
+            # Made of the logits, so that it lies where they lie on an explicit mesh.
+            even = jnp.zeros_like(logits) + share / Shard(logits.shape[axis], axis_name).total
+            return soft_cross_entropy(logits, even, axis, axis_name)
         losses = -log_softmax(logits, axis)
         losses = losses if weight is None else safe_multiply(along(axis, weight, logits.ndim), losses)
         return losses.mean(axis) if not padded else losses.sum(axis) / (logits.shape[axis] - padded)

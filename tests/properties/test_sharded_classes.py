@@ -59,27 +59,34 @@ def class_axes(mesh):
     return tuple(name for name in mesh.axis_names if name != "data")
 
 
-def spec(mesh, case, position, ndim):
+def spec(mesh, case, position, ndim, batch: str | None = "data"):
     """Where an array of the case lies: its batch along `data`, if the mesh has that, its classes along the others."""
-    axes = ["data" if "data" in mesh.axis_names else None, None][: ndim - case.record.inner[position]]
+    axes = [batch if batch in mesh.axis_names else None, None][: ndim - case.record.inner[position]]
     if position in case.record.sharded_classes:
         axes.insert(case.options.get("axis", -1) % (len(axes) + 1), class_axes(mesh))
     return P(*axes)
 
 
-def on_mesh(case, mesh, function, out_specs, check_vma=True):
-    """function(loss, where, weights, *arrays) on each device, with the part of the options that is its own."""
-    per_class = {name: jnp.asarray(value) for name, value in case.options.items() if isinstance(value, list)}
+def on_mesh(case, mesh, function, out_specs, check_vma=True, batch: str | None = "data"):
+    """function(loss, where, weights, *arrays) on each device, with the part of the options that is its own.
+
+    Where `batch` is None the axis `data` is left to `jit`.
+    """
+    lists = {name: jnp.asarray(value) for name, value in case.options.items() if isinstance(value, list)}
+    per_class = jax.device_put(lists, NamedSharding(mesh, P(class_axes(mesh))))
 
     def local(where, weights, per_class, *arrays):
         loss = functools.partial(case.loss(**per_class), class_axis_name=class_axes(mesh))
         return function(loss, where, weights, *arrays)
 
     def call(where, weights, *arrays):
-        specs = [spec(mesh, case, position, array.ndim) for position, array in enumerate(arrays)]
-        masks = P(*[axis for axis in mesh.axis_names if axis == "data"])
+        specs = [spec(mesh, case, position, array.ndim, batch) for position, array in enumerate(arrays)]
+        masks = P(batch if batch in mesh.axis_names else None)
         in_specs = (masks, masks, P(class_axes(mesh)), *specs)
-        mapped = jax.shard_map(local, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=check_vma)
+        manual = {name for name in mesh.axis_names if name in (batch, *class_axes(mesh))}
+        mapped = jax.shard_map(
+            local, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=check_vma, axis_names=manual
+        )
         return mapped(where, weights, per_class, *arrays)
 
     return call
@@ -211,8 +218,9 @@ def test_extremes_and_bad_labels_beside_devices_without_a_finite_logit(case):
         assert np.isnan(gradient[len(expected) - bad :]).all()
 
 
-def collectives(text):
+def collectives(compiled):
     """How many numbers each collective of a compiled program returns."""
+    text = compiled.as_text() or ""
     kinds = "all-gather|all-to-all|collective-permute|all-reduce|reduce-scatter"
     found = re.findall(rf"= (\(.*?\)|\S+) (?:{kinds})(?:-start)?\(", text)
     shapes = [re.findall(r"\[([\d,]*)\]", returned) for returned in found]
@@ -237,7 +245,7 @@ def test_a_gradient_inside_shard_map_takes_a_maximum_and_a_sum_of_a_few_numbers_
         assert_close(value, expected[0], 1e-12)
         for gradient, one in zip(gradients, expected[1], strict=True):
             assert_close(gradient, one, 1e-12)
-        moved = collectives(compiled.as_text())
+        moved = collectives(compiled)
         assert len(moved) <= (2 if case.elsewhere else 3)
         assert max(moved) <= 5 * rows
 
@@ -252,9 +260,24 @@ def test_under_jit_sharded_classes_stay_where_they_are(case, axis_type):
         arrays.append(jax.ShapeDtypeStruct(shape, array.dtype, sharding=sharding))
     with jax.set_mesh(mesh):
         step = jax.jit(jax.value_and_grad(case.loss(), case.record.differentiable))
-        text = step.lower(*arrays).compile().as_text()
+        compiled = step.lower(*arrays).compile()
     # A row has 32 logits on each device.
-    assert max(collectives(text)) <= 8 * (np.prod(BATCH) // 2)
+    assert max(collectives(compiled)) <= 8 * (np.prod(BATCH) // 2)
+
+
+@pytest.mark.skipif(jax.__version_info__ < (0, 12), reason="shard_map takes no part of an explicit mesh")
+@of_cases(EVERY_WAY)
+def test_the_batch_may_stay_on_an_explicit_mesh(case):
+    """It traces, and the gradient lies where the logits do."""
+    case, mesh = of_all_classes(case), make_mesh(EXPLICIT, data=2, model=4)
+    with jax.set_mesh(mesh):
+        arrays = [
+            jax.device_put(array, NamedSharding(mesh, spec(mesh, case, position, array.ndim)))
+            for position, array in enumerate(draw(case))
+        ]
+        call = on_mesh(case, mesh, lambda loss, *given: loss(*given[2:]), P(), batch=None)
+        step = jax.grad(functools.partial(call, None, None))
+        assert jax.eval_shape(step, *arrays).sharding == jax.typeof(arrays[0]).sharding
 
 
 @of_cases([case for case in FIRST if case.record.sharded_classes or case.record.sets])

@@ -53,7 +53,7 @@ def classification() -> list[Array]:
     return [
         jaxloss.cross_entropy(PARAMETER, np.arange(3), weight=PER_CLASS, label_smoothing=0.1, where=MASK),
         jaxloss.cross_entropy(FLOATS, LABELS, axis=1, ignore_index=-1, label_smoothing=NUMBER, reduction=largest),
-        jaxloss.cross_entropy(FLOATS[0], 3),
+        jaxloss.cross_entropy(FLOATS[0], 3, class_axis_name=None),
         jaxloss.nll_loss(jnp.log(SHARES), LABELS, axis=-1, weight=SIGNS[0], ignore_index=0, reduction=largest),
         jaxloss.soft_target_cross_entropy(PARAMETER, SHARES, weight=PER_CLASS, label_smoothing=0, where=MASK),
         jaxloss.binary_cross_entropy(nnx.Param(SHARES), SIGNS, weight=0.5, where=COLUMN, reduction=largest),
@@ -80,7 +80,7 @@ def margin() -> list[Array]:
 def others() -> list[Array]:
     return [
         jaxloss.dice_loss(PARAMETER, SIGNS, from_logits=True, axis=[0, 1], smooth=NUMBER, where=COLUMN),
-        jaxloss.dice_loss(nnx.Param(SHARES), SIGNS, from_logits=False, axis=1, reduction=largest),
+        jaxloss.dice_loss(nnx.Param(SHARES), SIGNS, from_logits=False, axis=1, axis_name=(), reduction=largest),
         jaxloss.box_iou_loss(nnx.Param(BOXES), np.asarray(BOXES), eps=NUMBER, where=MASK, reduction=largest),
         jaxloss.generalized_box_iou_loss(nnx.Param(BOXES), BOXES, eps=1e-6, where=MASK, reduction=largest),
         jaxloss.distance_box_iou_loss(nnx.Param(BOXES), BOXES, eps=1e-6, where=MASK, reduction=largest),
