@@ -45,8 +45,9 @@ def _take_label_jvp(axis, primals, tangents):
     own = take_label(values, index, axis)
     valid = jnp.expand_dims(is_class(index, values.shape[axis]), axis)
     chosen = one_hot(index, values.shape[axis], axis) | ~valid
-    derivative = jnp.where(chosen, nan_unless(~jnp.expand_dims(jnp.isnan(own), axis)), 0.0)
-    return own, jnp.sum(derivative.astype(values.dtype) * tangents[0], axis)
+    # What holds for a row is multiplied into its sum: of the gradient's elements each is a select, and no more.
+    factor = nan_unless(~jnp.isnan(own)).astype(values.dtype)
+    return own, jnp.sum(jnp.where(chosen, tangents[0], 0.0), axis) * factor
 
 
 def take_label_unchecked(values: Array, index: Array, axis: int) -> Array:
