@@ -15,7 +15,7 @@ from jaxloss._call import Call
 from jaxloss._contracts.arrays import single_precision
 from jaxloss._eager import compiled_when_eager
 from jaxloss._numerics.safe import safe_divide
-from jaxloss._numerics.xla import by_platform, fuse_whole, prevent_cse
+from jaxloss._numerics.xla import at_once, by_platform, fuse_whole, prevent_cse
 from jaxloss._typing import ArrayLike
 from jaxloss.reductions import Reduction
 
@@ -63,8 +63,7 @@ def box_iou_loss(
     0.1777
     """
     call = Call("box_iou_loss", sample_weight, where, reduction)
-    pred, target, eps = _boxes(call, pred, target, eps)
-    return call.reduce(fuse_whole(1 - _overlap(_coordinates(pred), _coordinates(target), eps).iou))
+    return call.reduce(fuse_whole(_iou_loss(*_boxes(call, pred, target, eps))))
 
 
 @compiled_when_eager
@@ -108,10 +107,7 @@ def generalized_box_iou_loss(
     0.1822
     """
     call = Call("generalized_box_iou_loss", sample_weight, where, reduction)
-    pred, target, eps = _boxes(call, pred, target, eps)
-    overlap = _overlap(_coordinates(pred), _coordinates(target), eps)
-    hull = overlap.hull_width * overlap.hull_height
-    return call.reduce(fuse_whole(1 - overlap.iou + safe_divide(hull - overlap.union, hull + eps)))
+    return call.reduce(fuse_whole(_generalized_iou_loss(*_boxes(call, pred, target, eps))))
 
 
 @compiled_when_eager
@@ -225,11 +221,12 @@ def _side_by_side(boxes: _Boxes) -> Array:
     return jnp.where(place < 2, jnp.where(place == 0, x1, y1), jnp.where(place == 2, x2, y2))
 
 
-def _of_boxes(formula: Callable[[_Boxes, _Boxes, Array], Array]) -> Callable[[Array, Array, Array], Array]:
+def _of_boxes(
+    formula: Callable[[_Boxes, _Boxes, Array], Array], stores_on_cpu: bool
+) -> Callable[[Array, Array, Array], Array]:
     """A loss of each pair of boxes, whose derivative is computed from the boxes again: nothing is stored between.
 
-    It pays for long formulas: XLA stores what value and derivative of a short one have in common. On a CPU, where
-    arithmetic costs more than memory, it does not pay.
+    Where formulas are long, that does not pay on a CPU: arithmetic costs more than memory there.
     """
 
     def plain(pred: Array, target: Array, eps: Array) -> Array:
@@ -239,20 +236,30 @@ def _of_boxes(formula: Callable[[_Boxes, _Boxes, Array], Array]) -> Callable[[Ar
 
     def jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
         value = loss(*primals)
-        pred, target, eps = map(prevent_cse, primals)
-        _, pull = jax.vjp(formula, _coordinates(pred), _coordinates(target), eps)
+        *boxes, eps = primals
+        again = [_Boxes(*map(prevent_cse, _coordinates(each))) for each in boxes]
+        _, pull = jax.vjp(formula, *again, eps)
         *of_boxes, _ = pull(jnp.ones_like(value))
         terms = [
-            jnp.sum(_side_by_side(derivative) * tangent.astype(value.dtype), -1)
-            for derivative, tangent in zip(of_boxes, tangents, strict=False)
+            by_platform(tangent, *derivatives, cpu=_sum_by_selects, elsewhere=_sum_by_columns)
+            for derivatives, tangent in zip(of_boxes, tangents, strict=False)
             if not isinstance(tangent, SymbolicZero)
         ]
         if not isinstance(tangents[2], SymbolicZero):
-            terms.append(jax.jvp(functools.partial(plain, pred, target), (eps,), tangents[2:])[1])
+            terms.append(jax.jvp(functools.partial(formula, *again), (eps,), tangents[2:])[1])
         return value, functools.reduce(jnp.add, terms, jnp.zeros_like(value))
 
     loss.defjvp(jvp, symbolic_zeros=True)
-    return functools.partial(by_platform, cpu=plain, elsewhere=loss)
+    return functools.partial(by_platform, cpu=plain, elsewhere=loss) if stores_on_cpu else loss
+
+
+def _sum_by_selects(tangent: Array, *derivatives: Array) -> Array:
+    return jnp.sum(_side_by_side(_Boxes(*derivatives)) * single_precision(tangent), -1)
+
+
+def _sum_by_columns(tangent: Array, *derivatives: Array) -> Array:
+    columns = map(single_precision, at_once(*jnp.unstack(tangent, axis=-1)))
+    return functools.reduce(jnp.add, map(jnp.multiply, derivatives, columns))
 
 
 class _Overlap(NamedTuple):
@@ -273,13 +280,25 @@ def _boxes(call: Call, pred: Any, target: Any, eps: Any) -> tuple[Array, Array, 
     return pred, target, jnp.asarray(eps, call.dtype)
 
 
-@_of_boxes
+@functools.partial(_of_boxes, stores_on_cpu=False)
+def _iou_loss(pred: _Boxes, target: _Boxes, eps: Array) -> Array:
+    return 1 - _overlap(pred, target, eps).iou
+
+
+@functools.partial(_of_boxes, stores_on_cpu=False)
+def _generalized_iou_loss(pred: _Boxes, target: _Boxes, eps: Array) -> Array:
+    overlap = _overlap(pred, target, eps)
+    hull = overlap.hull_width * overlap.hull_height
+    return 1 - overlap.iou + safe_divide(hull - overlap.union, hull + eps)
+
+
+@functools.partial(_of_boxes, stores_on_cpu=True)
 def _distance_iou_loss(pred: _Boxes, target: _Boxes, eps: Array) -> Array:
     overlap = _overlap(pred, target, eps)
     return 1 - overlap.iou + _centre_distance(pred, target, overlap, eps)
 
 
-@_of_boxes
+@functools.partial(_of_boxes, stores_on_cpu=True)
 def _complete_iou_loss(pred: _Boxes, target: _Boxes, eps: Array) -> Array:
     overlap = _overlap(pred, target, eps)
     aspect = 4 / math.pi**2 * jnp.square(_aspect_angle(target) - _aspect_angle(pred))

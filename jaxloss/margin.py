@@ -362,17 +362,16 @@ def multilabel_margin_loss(
     Array(1.25, dtype=float32)
     """
     call = Call("multilabel_margin_loss", sample_weight, where, reduction)
-    (pred,) = call.classes(-1, pred=pred)
+    (pred,) = call.classes_as_given(-1, pred=pred)
     target = call.integers(pred.shape, "lists of class indices", target, _LISTS)
-    call.hide(pred.shape[:-1], pred.dtype)
+    call.hide(pred.shape[:-1], single_precision(pred).dtype)
     (pred,), (target,) = call.visible(0.0, pred), call.visible(-1, target)
     classes = pred.shape[-1]
-    place = jax.lax.broadcasted_iota(jnp.int32, pred.shape, pred.ndim - 1)
-    listed = place < jnp.min(jnp.where(target == -1, place, classes), -1, keepdims=True)
-    call.check_labels(jnp.where(listed, target, 0), classes, "Pad with -1.")
+    end = _first_place(target == -1)
+    call.check_labels(jnp.where(_place(target) < end, target, 0), classes, "Pad with -1.")
 
-    hinges, _ = _label_hinges(pred, jnp.where(listed, target, -1))
-    valid = nan_unless(jnp.all(~listed | is_class(target, classes), -1))
+    hinges, _ = _label_hinges(pred, target, end)
+    valid = nan_unless(jnp.squeeze(_first_place(~is_class(target, classes)) == end, -1))
     return call.reduce(hinges / classes * valid)
 
 
@@ -488,37 +487,52 @@ def _excess(pred: Array, index: Array, margin: Array, axis: int) -> Array:
     return jnp.where(is_label, -1.0, margin + (single_precision(pred) - own))
 
 
+def _place(lists: Array) -> Array:
+    return jax.lax.broadcasted_iota(jnp.int32, lists.shape, lists.ndim - 1)
+
+
+def _first_place(found: Array) -> Array:
+    """Where the first True of each list stands; behind its end if there is none."""
+    return jnp.min(jnp.where(found, _place(found), found.shape[-1]), -1, keepdims=True)
+
+
 @jax.custom_jvp
-def _label_hinges(pred: Array, labels: Array) -> tuple[Array, Array]:
+def _label_hinges(pred: Array, lists: Array, end: Array) -> tuple[Array, Array]:
     """sum_k sum_j max(0, 1 - x_k + x_j) over the listed labels k and the classes j not listed; and its derivative.
 
-    -1 is no label. All pairs of classes at once would take the square of their memory, unless they are summed where
-    they are made: elsewhere XLA does that, a CPU takes one place of the lists at a time.
+    All pairs of classes at once would take the square of their memory, unless they are summed where they are made:
+    elsewhere XLA does that, a CPU takes one place of the lists at a time.
     """
-    return by_platform(pred, labels, cpu=_label_by_label, elsewhere=_pair_by_pair)
+    return by_platform(pred, lists, end, cpu=_label_by_label, elsewhere=_pair_by_pair)
 
 
-def _pair_by_pair(pred: Array, labels: Array) -> tuple[Array, Array]:
-    """Sums of pairs in two passes, of which each makes the pairs anew: else XLA would store them all."""
-    classes = jnp.expand_dims(jnp.arange(pred.shape[-1], dtype=labels.dtype), range(pred.ndim))
-    # How often each class is listed.
-    times = jnp.sum((labels[..., None] == classes).astype(pred.dtype), -2)
+def _pair_by_pair(pred: Array, lists: Array, end: Array) -> tuple[Array, Array]:
+    """Sums of pairs in one pass: in several, XLA would store all pairs.
 
-    def hinges(label: Array, other: Array, times: Array, times_other: Array) -> Array:
-        return jnp.where((times > 0) & (times_other == 0), jax.nn.relu(1 + (other - label)), 0.0)
+    What belongs to a pair is made of both classes, and cast last: what could be made of one of them, XLA:TPU makes and
+    stores before it pairs them.
+    """
+    size = pred.shape[-1]
+    classes = jnp.expand_dims(jnp.arange(size, dtype=lists.dtype), range(pred.ndim))
+    found_at = jnp.where(lists[..., None] == classes, _place(lists)[..., None], size)
+    count = jnp.int16 if size <= jnp.iinfo(jnp.int16).max else jnp.int32
+    times = jnp.sum(found_at < end[..., None], -2, dtype=count)  # How often each class is listed.
 
-    def opened(hinges: Array, times: Array | float) -> Array:
-        return jnp.where(hinges > 0, times, hinges)  # A closed hinge would stop NaN.
+    (one, other), (times_one, times_other) = ((each[..., None], each[..., None, :]) for each in (pred, times))
+    is_label = times_one > 0
+    label, rival = jnp.where(is_label, one, other), jnp.where(is_label, other, one)
+    hinges = jax.nn.relu(1 + (single_precision(rival) - single_precision(label)))
+    hinges = jnp.where(is_label != (times_other > 0), hinges, 0.0)
+    opened = jnp.where(hinges > 0, 1.0, hinges)  # A closed hinge would stop NaN.
+    # Of a label and another class one is listed no times.
+    weight = (times_other - times_one).astype(hinges.dtype)
+    total, derivative = sum_together((jnp.where(is_label, -weight * hinges, 0.0), weight * opened), -1)
+    return jnp.sum(total, -1), derivative
 
-    rows, columns, row_times, column_times = pred[..., None], pred[..., None, :], times[..., None], times[..., None, :]
-    of_labels = hinges(rows, columns, row_times, column_times)
-    of_label, as_label = sum_together((of_labels, opened(of_labels, 1.0)), -1)
-    as_other = jnp.sum(opened(hinges(columns, rows, column_times, row_times), column_times), -1)
-    return jnp.sum(times * of_label, -1), as_other - times * as_label
 
-
-def _label_by_label(pred: Array, labels: Array) -> tuple[Array, Array]:
-    """As far as there are labels."""
+def _label_by_label(pred: Array, lists: Array, end: Array) -> tuple[Array, Array]:
+    """As far as there are labels; -1 is none."""
+    pred, labels = single_precision(pred), jnp.where(_place(lists) < end, lists, -1)
     places, classes = jnp.moveaxis(labels, -1, 0), jnp.arange(pred.shape[-1], dtype=labels.dtype)
     classes = jnp.expand_dims(classes, tuple(range(pred.ndim - 1)))
     nowhere = labels < -1  # Made of the data, so that it varies over a mesh as the data does.
@@ -546,7 +560,8 @@ def _label_by_label(pred: Array, labels: Array) -> tuple[Array, Array]:
 @_label_hinges.defjvp
 def _label_hinges_jvp(primals, tangents):
     total, derivatives = _label_hinges(*primals)
-    return (total, derivatives), (jnp.sum(derivatives * tangents[0], -1), jnp.zeros_like(derivatives))
+    tangent = jnp.sum(derivatives * single_precision(tangents[0]), -1)
+    return (total, derivatives), (tangent, jnp.zeros_like(derivatives))
 
 
 @with_derivatives(lambda value: jnp.where(jnp.isnan(value), value, (value >= 0).astype(value.dtype)))

@@ -54,7 +54,7 @@ def _angle_of_units(x: Array, y: Array) -> Angle:
     """1 - cos by |unit|^2 + rest = 1: two passes."""
     (unit_x, rest_x, scale_x, per_length_x), (unit_y, rest_y, scale_y, per_length_y) = _unit(x), _unit(y)
     apart = 0.5 * (jnp.square(unit_x - unit_y).sum(-1) + (rest_x + rest_y))
-    return Angle(apart, (unit_x * unit_y).sum(-1), scale_x, scale_y, per_length_x, per_length_y)
+    return Angle(apart, 1 - apart, scale_x, scale_y, per_length_x, per_length_y)
 
 
 def _unit(vectors: Array) -> tuple[Array, Array, Array, Array]:

@@ -52,8 +52,9 @@ def _take_label_jvp(axis, axis_name, primals, tangents):
     own = take_label(values, index, axis, axis_name)
     valid = jnp.expand_dims(is_class(index, shard.total), axis)
     chosen = one_hot(shard.local(index), shard.size, axis) | ~valid
-    derivative = jnp.where(chosen, nan_unless(~jnp.expand_dims(jnp.isnan(own), axis)), 0.0)
-    return own, shard.sum(jnp.sum(derivative.astype(values.dtype) * tangents[0], axis))
+    # What holds for a row is multiplied into its sum: of the gradient's elements each is a select, and no more.
+    factor = nan_unless(~jnp.isnan(own)).astype(values.dtype)
+    return own, shard.sum(jnp.sum(jnp.where(chosen, tangents[0], 0.0), axis)) * factor
 
 
 def take_label_unchecked(values: Array, index: Array, axis: int) -> Array:

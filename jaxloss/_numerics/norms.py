@@ -34,11 +34,25 @@ def distances(p: ArrayLike, eps: ArrayLike, *pairs: tuple[Array, Array]) -> tupl
 
 def norm(vectors: Array, p: ArrayLike) -> Array:
     """The p-norm; its gradient at zero is 0."""
-    if not isinstance(p, int | float) or p not in (1, float("inf")):
+    if not isinstance(p, int | float) or p not in (1, 2, float("inf")):
         return _scaled_norm(vectors, p)
+    if p == 2:
+        return _euclidean_norm(vectors)
     # NaN is neither larger nor smaller than other numbers: without the factor it would have no derivative.
     sizes = jnp.abs(vectors * nan_unless(~jnp.isnan(vectors)))
     return sizes.sum(-1) if p == 1 else sizes.max(-1, initial=0.0)
+
+
+@jax.custom_jvp
+def _euclidean_norm(vectors: Array) -> Array:
+    scale = largest_magnitude(vectors)
+    return scale[..., 0] * jnp.sqrt(jnp.square(vectors * (1 / scale)).sum(-1))
+
+
+@_euclidean_norm.defjvp
+def _euclidean_norm_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    length = _euclidean_norm(*primals)
+    return length, jnp.sum(safe_divide(primals[0], length[..., None]) * tangents[0], -1)
 
 
 @jax.custom_jvp

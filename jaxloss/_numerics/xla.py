@@ -75,6 +75,15 @@ def in_order(first: Array, *then: Array) -> tuple[Array, ...]:
     return jax.lax.optimization_barrier((first, *then)) if STEERING else (first, *then)
 
 
+def at_once(*columns: Array) -> tuple[Array, ...]:
+    """The same columns; of gradients to them, none is used before all are computed.
+
+    Prevents XLA on a TPU and a GPU (jax 0.12) from computing them where it puts them side by side, and storing all that
+    they have in common. Held by `tests/properties/test_accelerators.py`.
+    """
+    return jax.lax.optimization_barrier(columns) if STEERING else columns
+
+
 def stay_in_loop(part: Array, step: Array) -> Array:
     """A part of an array that the step of a loop takes, whose casts stay in the loop too.
 

@@ -128,7 +128,7 @@ RECORDS = (
             variants=BOX_VARIANTS,
             traced=("eps",),
             constant_factor=loss is jaxloss.complete_box_iou_loss,
-            two_ways=loss in (jaxloss.distance_box_iou_loss, jaxloss.complete_box_iou_loss),
+            two_ways=True,
             differentiable=(0, 1),
             refuses=(
                 option("eps", -1.0, (BOXES, BOXES)),
@@ -138,12 +138,7 @@ RECORDS = (
             reports=BOX_REPORTS,
             stress=Stress(draw_any_boxes, (4, 6), BOX_VARIANTS, unit="norm"),
             extremes=(*BOX_EXTREMES, *extremes),
-            benchmark=Benchmark(
-                plain,
-                sizes=((200_000,),),
-                # Areas in float32, where the peer has bfloat16.
-                behind={"bfloat16 gpu": "memory"} if plain in (plain_iou, plain_giou) else {},
-            ),
+            benchmark=Benchmark(plain, sizes=((200_000,),)),
         )
         for loss, oracle, plain, in_torchvision, extremes in (
             (

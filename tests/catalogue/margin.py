@@ -317,8 +317,6 @@ RECORDS = (
             plain_multilabel_margin,
             sizes=EMBEDDINGS[:1],
             draw=label_lists,
-            # Sums of each class in float32, three of them, where the peer has bfloat16.
-            behind={"bfloat16 tpu": "bytes and memory"},
         ),
     ),
     Record(
