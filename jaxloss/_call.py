@@ -10,7 +10,7 @@ from jaxloss._contracts import Contract
 from jaxloss._contracts.arrays import single_precision
 from jaxloss._numerics.labels import take_per_class
 from jaxloss._numerics.safe import expand_mask, fill_masked, nan_unless, safe_divide
-from jaxloss.reductions import ReductionOrBatchMean, is_mean, is_sum, over_mesh, resolve
+from jaxloss.reductions import ReductionOrBatchMean, count_of, is_mean, is_sum, over_mesh, resolve
 
 INDICES = "For class probabilities or one-hot targets use soft_target_cross_entropy."
 ONE_HOT = "Turn one-hot targets into indices: target.argmax(axis)."
@@ -45,7 +45,7 @@ class Call(Contract):
         self._where, self._sample_weight = where, sample_weight
         self._reduce = resolve(function, reduction, names)
         self.is_mean, self.is_sum = is_mean(reduction), is_sum(reduction)
-        self.over_mesh = over_mesh(reduction)
+        self.over_mesh, self.count = over_mesh(reduction), count_of(reduction)
         # Which losses count, and how much; None if all do, or all count the same.
         self.keep: Array | None = None
         self.weights: Array | None = None
@@ -155,12 +155,15 @@ class Call(Contract):
         if not holds_weights:
             return self.reduce(losses, weights)
         total = self.reduce(losses)
-        return safe_divide(total, self.reduce(weights)) if self.is_mean else total
+        return safe_divide(total, self.reduce(weights)) if self.is_mean and self.count is None else total
 
     def scale_of_mean(self, weights: Array) -> Array:
-        """One by the sum of the weights of what counts: a mean is the sum of the losses times this."""
+        """One by the given count, or by the sum of the weights of what counts: a mean is the sum times this."""
+        one = jnp.ones((), weights.dtype)
+        if self.count is not None:
+            return safe_divide(one, jnp.asarray(self.nonnegative(count=self.count), one.dtype))
         weights = weights if self.weights is None else weights * self.weights
-        return safe_divide(jnp.ones((), weights.dtype), self.over_mesh(jnp.sum(weights, where=self.keep)))
+        return safe_divide(one, self.over_mesh(jnp.sum(weights, where=self.keep)))
 
     @property
     def counts(self) -> Array | None:

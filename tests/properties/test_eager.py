@@ -99,6 +99,12 @@ CALLS = {
     "a partial with keywords": lambda: jaxloss.mse_loss(
         VALUES, -VALUES, reduction=functools.partial(jaxloss.reductions.sum, axis_name=None)
     ),
+    "a count": lambda: jaxloss.mse_loss(
+        VALUES, -VALUES, reduction=functools.partial(jaxloss.reductions.mean, count=VALUES.size + 0.5)
+    ),
+    "a count that is an array": lambda: jaxloss.mse_loss(
+        VALUES, -VALUES, reduction=functools.partial(jaxloss.reductions.sequence_mean, count=jnp.int32(9))
+    ),
 }
 
 
@@ -138,6 +144,20 @@ def test_a_number_that_changes_compiles_nothing_and_is_what_it_is_in_jit(runs, c
         for actual, expected in ((eager, jitted), (gradient, jitted_gradient)):
             assert (actual.dtype, actual.weak_type) == (expected.dtype, expected.weak_type)
             assert_close(actual, expected, 1e-6)
+
+
+def test_a_count_that_changes_compiles_nothing_and_is_judged_at_every_call(runs):
+    def loss(count):
+        return jaxloss.mse_loss(VALUES, -VALUES, reduction=functools.partial(jaxloss.reductions.mean, count=count))
+
+    first = loss(10)
+    runs.clear()
+    for count in (20, np.int64(20), 20.0, np.array(20)):
+        np.testing.assert_allclose(loss(count), first / 2, rtol=1e-6)
+    assert len(runs) <= 3  # An integer and a float are two programs.
+    for _ in range(2):
+        with pytest.raises(ValueError, match="reductions.mean: `count` must be at least 0, got -3"):
+            loss(-3)
 
 
 @pytest.mark.parametrize("value", [-0.5, np.float32(-0.5), np.array(-0.5), float("nan"), -3])

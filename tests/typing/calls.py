@@ -102,7 +102,9 @@ def others() -> list[Array]:
         jaxloss.weighted_sum({"mse": FLOATS, "l1": PARAMETER}, {"mse": 1, "l1": NUMBER})[0],
         jaxloss.weighted_sum({"mse": FLOATS})[1]["mse"],
         jaxloss.reductions.mean(PARAMETER, SIGNS, axis_name=None),
-        jaxloss.reductions.sum(FLOATS, COLUMN),
+        jaxloss.reductions.sum(FLOATS, COLUMN, count=12),
+        jaxloss.reductions.sequence_mean(PARAMETER, COLUMN, axis=-1, count=NUMBER),
+        jaxloss.mse_loss(PARAMETER, SIGNS, reduction=functools.partial(jaxloss.reductions.mean, count=NUMBER)),
         jaxloss.reductions.none(FLOATS),
         jaxloss.reductions.batchmean(FLOATS, NUMBER),
     ]  # fmt: skip

@@ -72,7 +72,7 @@ def linear_cross_entropy_in_blocks(
 
     if lanes == 1 and has_blocks_of_classes(pred, kernel):
         layer = layer._replace(blocks_of_classes=blocks_of_classes(classes, blocks if chunk_size else None))
-    if call.is_mean:
+    if call.is_mean or call.count is not None:
         weights = jnp.ones(target.shape, dtype) if weight is None else take_per_class(weight, target)
         arrays["scale"] = call.scale_of_mean(weights)
     shared = jax.tree.map(share, (kernel, arrays))
