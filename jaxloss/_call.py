@@ -16,6 +16,7 @@ INDICES = "For class probabilities or one-hot targets use soft_target_cross_entr
 ONE_HOT = "Turn one-hot targets into indices: target.argmax(axis)."
 BINARY = "Binary targets are floats of the shape of the logits: target.astype(jnp.float32); for classes, cross_entropy."
 SIGNS = "Targets are floats, -1 or 1: target.astype(jnp.float32); from 0 and 1: 2.0 * target - 1."
+LIKELIHOODS = "Negative log-likelihoods want a minus sign, probabilities jnp.log."
 
 
 class Labelled(NamedTuple):
@@ -82,6 +83,12 @@ class Call(Contract):
         self.hide(checked[0].shape, checked[0].dtype)
         return self.visible(fill, *checked)
 
+    def log_probabilities(self, **arrays: Any) -> tuple[Array, ...]:
+        """Log-probabilities of the shape of the loss."""
+        checked = self.elementwise(**arrays)
+        self.check_log_probabilities(LIKELIHOODS, **dict(zip(arrays, checked, strict=True)))
+        return checked
+
     def elementwise_as_given(self, hint: str = "", /, *, fill: float = 0.0, **arrays: Any) -> tuple[Array, ...]:
         """The same, each in its own dtype: for a formula that casts as it reads, which XLA fuses."""
         checked = self.floats_as_given(hint, **arrays)
@@ -133,6 +140,10 @@ class Call(Contract):
         (pred,) = fill_masked(expand_mask(axis, self.keep), 0.0, pred)
         self.check_labels(target, pred.shape[axis])
         return Labelled(pred, target, axis)
+
+    def numbers(self, *options: Any) -> tuple[Array, ...]:
+        """Options as arrays, of the dtype in which the loss is computed."""
+        return tuple(jnp.asarray(option, self.dtype) for option in options)
 
     def visible_factor(self, like: Array, **options: Any) -> Array:
         """An option that rescales each element of an array, 1 where the loss is hidden."""
