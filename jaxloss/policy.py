@@ -57,7 +57,7 @@ def policy_gradient_loss(
 
     PyTorch: none.
 
-    Elsewhere: OpenRLHF's `PolicyLoss` with "reinforce", verl's policy loss "gpg", rlax's `policy_gradient_loss`.
+    Elsewhere: verl's policy loss "gpg", rlax's `policy_gradient_loss`.
 
     Reference: R. J. Williams, Simple Statistical Gradient-Following Algorithms for Connectionist Reinforcement
     Learning, 1992, doi:10.1007/BF00992696.
@@ -311,7 +311,7 @@ def kl_penalty(
     PyTorch: none.
 
     Elsewhere: TRL's GRPO (k3, no bound); verl's "kl", "mse" and "low_var_kl" (log-ratios within 20, k3 within 10),
-    OpenRLHF's `compute_approx_kl` (within 10), NeMo-RL (20 and 10), tunix ("kl" by default).
+    tunix's "kl", "mse_kl" and "low_var_kl", OpenRLHF's `compute_approx_kl` (within 10), NeMo-RL (20 and 10).
 
     Reference: J. Schulman, Approximating KL Divergence, 2020, joschu.net/blog/kl-approx.html; k3 as a loss:
     arXiv:2402.03300.

@@ -3,6 +3,7 @@
 The arrays are log-probabilities of whole responses, sums or means over their tokens: each function says which.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -19,9 +20,6 @@ from jaxloss._numerics.safe import stable_divide
 from jaxloss._numerics.xla import fuse_whole, prevent_cse
 from jaxloss._typing import ArrayLike
 from jaxloss.reductions import Reduction
-
-# Its exponential is finite in float32, and one by it is not a normal number any more.
-LARGEST_POWER = 88.0
 
 
 @compiled_when_eager
@@ -437,8 +435,8 @@ def _complement(log_p: Array) -> Array:
 
 def _of_chosen(chosen: Array, rejected: Array) -> Array:
     """-sigmoid(o(l_r) - o(l_c)) / (1 - p_c), whose two factors may be 0 and infinite, as one quotient."""
-    # A larger power gives 0 as well, and has derivatives.
-    ratio = jnp.exp(jnp.minimum(chosen - rejected, LARGEST_POWER))
+    # One by a power of nearly the largest number is no normal number: 0 as well, but with derivatives.
+    ratio = jnp.exp(jnp.minimum(chosen - rejected, math.log(jnp.finfo(chosen.dtype).max) - 0.5))
     return -stable_divide(jnp.ones_like(chosen), _complement(chosen) + _complement(rejected) * ratio)
 
 

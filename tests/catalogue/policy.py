@@ -7,9 +7,8 @@ import jax
 import numpy as np
 
 import jaxloss
-from tests.catalogue.common import FLOATS, option
+from tests.catalogue.common import ANYTHING, FLOATS, LIKELY, above_0, option
 from tests.catalogue.domains import apart, numbers, together
-from tests.catalogue.preference import ANYTHING, LIKELY, SIZES, above_0
 from tests.catalogue.record import INF, NAN, About, Arrays, Bad, Benchmark, Extreme, Record, Stress, per_example
 
 
@@ -110,7 +109,7 @@ RECORDS = (
             Extreme(([-1e4, 0.0, -INF], [2.0, 1e30, 0.0]), {}, [2e4, 0, 0]),
             Extreme(([[-1e4, -1.0]], [2.0]), {}, [[2e4, 2]]),
         ),
-        benchmark=Benchmark(lambda xp, pred, advantage: -(advantage * pred).mean(), SIZES),
+        benchmark=Benchmark(lambda xp, pred, advantage: -(advantage * pred).mean()),
     ),
     Record(
         jaxloss.clipped_policy_loss,
@@ -147,7 +146,7 @@ RECORDS = (
             Extreme(([0.0, -1e4, -1e4], [-1e4, 0.0, 0.0], [-2.0, -2.0, 2.0]), {"dual_clip": 3.0}, [6, 1.6, 0]),
             Extreme(([[0.0, 0.0]], [[-1e4, -2e4]], [2.0]), {"importance": "sequence"}, [[-2.4, -2.4]]),
         ),
-        benchmark=Benchmark(plain_clipped, SIZES),
+        benchmark=Benchmark(plain_clipped),
         **OF_TOKENS,
     ),
     Record(
@@ -171,7 +170,7 @@ RECORDS = (
             Extreme(([-1.0, -1e4, -1.0], [-1e4, -1.0, -1e4], [2.0, 2.0, 0.0]), {}, [10, 0, 0]),
             Extreme(([-INF], [-1.0], [2.0]), {}, [0]),
         ),
-        benchmark=Benchmark(plain_cispo, SIZES),
+        benchmark=Benchmark(plain_cispo),
         **OF_TOKENS,
     ),
     Record(
@@ -195,7 +194,7 @@ RECORDS = (
             Extreme(([1e4], [2e4], [0.0]), {}, [0.5 * 19999.8**2]),
             Extreme(([1e4], [2e4], [0.0]), {"clip": INF}, [0.5e8]),
         ),
-        benchmark=Benchmark(plain_value, SIZES),
+        benchmark=Benchmark(plain_value),
     ),
     Record(
         jaxloss.kl_penalty,
@@ -230,6 +229,6 @@ RECORDS = (
                 for n in (8, 16, 23)
             ),
         ),
-        benchmark=Benchmark(plain_k3, SIZES),
+        benchmark=Benchmark(plain_k3),
     ),
 )
