@@ -445,7 +445,8 @@ def _of_rejected(chosen: Array, rejected: Array) -> Array:
     return -stable_divide(_complement(chosen), _complement(rejected)) * _of_chosen(chosen, rejected)
 
 
-@with_derivatives(_of_chosen, _of_rejected)
+# Otherwise XLA:CPU stores what the two slopes have in common.
+@with_derivatives(_of_chosen, lambda *both: _of_rejected(*map(prevent_cse, both)))
 def _odds_ratio(chosen: Array, rejected: Array) -> Array:
     """log(1 + ratio of the odds)"""
     complements = stable_divide(_complement(chosen), _complement(rejected))
