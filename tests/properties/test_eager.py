@@ -158,7 +158,7 @@ def test_a_count_that_changes_compiles_nothing_and_is_judged_at_every_call(runs)
     runs.clear()
     for count in (20, np.int64(20), 20.0, np.array(20)):
         np.testing.assert_allclose(loss(count), first / 2, rtol=1e-6)
-    assert len(runs) <= 3  # An integer and a float are two programs.
+    assert runs.count("mse_loss") <= 1  # An integer and a float are two programs.
     for _ in range(2):
         with pytest.raises(ValueError, match="reductions.mean: `count` must be at least 0, got -3"):
             loss(-3)
