@@ -12,12 +12,13 @@ from jaxloss._numerics.labels import take_per_class
 from jaxloss._numerics.safe import expand_mask, fill_masked, nan_unless, safe_divide
 from jaxloss._numerics.shards import Shard
 from jaxloss._typing import AxisName
-from jaxloss.reductions import ReductionOrBatchMean, is_mean, is_sum, over_mesh, resolve
+from jaxloss.reductions import ReductionOrBatchMean, count_of, is_mean, is_sum, over_mesh, resolve
 
 INDICES = "For class probabilities or one-hot targets use soft_target_cross_entropy."
 ONE_HOT = "Turn one-hot targets into indices: target.argmax(axis)."
 BINARY = "Binary targets are floats of the shape of the logits: target.astype(jnp.float32); for classes, cross_entropy."
 SIGNS = "Targets are floats, -1 or 1: target.astype(jnp.float32); from 0 and 1: 2.0 * target - 1."
+LIKELIHOODS = "Negative log-likelihoods want a minus sign, probabilities jnp.log."
 
 
 class Labelled(NamedTuple):
@@ -50,7 +51,7 @@ class Call(Contract):
         self._where, self._sample_weight = where, sample_weight
         self._reduce = resolve(function, reduction, names)
         self.is_mean, self.is_sum = is_mean(reduction), is_sum(reduction)
-        self.over_mesh = over_mesh(reduction)
+        self.over_mesh, self.count = over_mesh(reduction), count_of(reduction)
         # Which losses count, and how much; None if all do, or all count the same.
         self.keep: Array | None = None
         self.weights: Array | None = None
@@ -86,6 +87,12 @@ class Call(Contract):
         checked = self.floats(hint, **arrays)
         self.hide(checked[0].shape, checked[0].dtype)
         return self.visible(fill, *checked)
+
+    def log_probabilities(self, **arrays: Any) -> tuple[Array, ...]:
+        """Log-probabilities of the shape of the loss."""
+        checked = self.elementwise(**arrays)
+        self.check_log_probabilities(LIKELIHOODS, **dict(zip(arrays, checked, strict=True)))
+        return checked
 
     def elementwise_as_given(self, hint: str = "", /, *, fill: float = 0.0, **arrays: Any) -> tuple[Array, ...]:
         """The same, each in its own dtype: for a formula that casts as it reads, which XLA fuses."""
@@ -146,6 +153,10 @@ class Call(Contract):
         (array,) = arrays.values()
         return Shard(array.shape[axis], self.class_axis_name).total
 
+    def numbers(self, *options: Any) -> tuple[Array, ...]:
+        """Options as arrays, of the dtype in which the loss is computed."""
+        return tuple(jnp.asarray(option, self.dtype) for option in options)
+
     def visible_factor(self, like: Array, **options: Any) -> Array:
         """An option that rescales each element of an array, 1 where the loss is hidden."""
         return fill_masked(self.keep, 1.0, self.factor(like.shape, **options))[0]
@@ -167,12 +178,15 @@ class Call(Contract):
         if not holds_weights:
             return self.reduce(losses, weights)
         total = self.reduce(losses)
-        return safe_divide(total, self.reduce(weights)) if self.is_mean else total
+        return safe_divide(total, self.reduce(weights)) if self.is_mean and self.count is None else total
 
     def scale_of_mean(self, weights: Array) -> Array:
-        """One by the sum of the weights of what counts: a mean is the sum of the losses times this."""
+        """One by the given count, or by the sum of the weights of what counts: a mean is the sum times this."""
+        one = jnp.ones((), weights.dtype)
+        if self.count is not None:
+            return safe_divide(one, jnp.asarray(self.nonnegative(count=self.count), one.dtype))
         weights = weights if self.weights is None else weights * self.weights
-        return safe_divide(jnp.ones((), weights.dtype), self.over_mesh(jnp.sum(weights, where=self.keep)))
+        return safe_divide(one, self.over_mesh(jnp.sum(weights, where=self.keep)))
 
     @property
     def counts(self) -> Array | None:

@@ -29,8 +29,8 @@ def compiled_when_eager(loss: Callable[P, R]) -> Callable[P, R]:
     traced, which are those whose annotation admits a `float`: a number that is new at each call compiles nothing. The
     numbers 0, 1, 2 and those that are not finite belong to the program instead, because they may select another formula
     (the norm of degree 2, no smoothing). So do the values of the other options, and a reduction that is given by name,
-    as a function of `jaxloss.reductions` or as a partial of one. What the contract demands of a number is returned with
-    the result and checked at each call.
+    as a function of `jaxloss.reductions` or as a partial of one; but the `count` of a partial is such a number. What
+    the contract demands of a number is returned with the result and checked at each call.
 
     Anything else that may be new at each call, such as a lambda, would be compiled at each call: such calls run
     operation by operation.
@@ -38,7 +38,7 @@ def compiled_when_eager(loss: Callable[P, R]) -> Callable[P, R]:
     parameters = inspect.signature(loss).parameters
     positional = [name for name, one in parameters.items() if one.kind is one.POSITIONAL_OR_KEYWORD]
     admitted = {name: _union(one.annotation) for name, one in parameters.items()}
-    may_be_traced = {name for name, kinds in admitted.items() if float in kinds}
+    may_be_traced = {"count"} | {name for name, kinds in admitted.items() if float in kinds}
     may_be_lists = {name for name, kinds in admitted.items() if Sequence in kinds}
 
     @functools.lru_cache(maxsize=128, typed=True)
@@ -47,7 +47,7 @@ def compiled_when_eager(loss: Callable[P, R]) -> Callable[P, R]:
         def compiled(arrays: dict[str, Any], numbers: dict[str, Any]) -> tuple[R, Demands]:
             demands = Demands()
             known = {name: Number(value, demands, name) for name, value in numbers.items()}
-            return typing.cast(Any, loss)(**arrays, **known, **static), demands
+            return typing.cast(Any, loss)(**_with_count({**arrays, **known, **static})), demands
 
         compiled.__name__ = loss.__name__
         return jax.jit(compiled)
@@ -55,6 +55,9 @@ def compiled_when_eager(loss: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(loss)
     def call(*args: P.args, **options: P.kwargs) -> R:
         given: dict[str, Any] = {**dict(zip(positional, args, strict=False)), **options}
+        if len(given) < len(args) + len(options):
+            return loss(*args, **options)  # Python refuses it: an argument is given twice, or there is one too many.
+        given = _with_count_apart(given)
         arrays, numbers, static = {}, {}, {}
         for name, value in given.items():
             first = name in positional
@@ -67,8 +70,6 @@ def compiled_when_eager(loss: Callable[P, R]) -> Callable[P, R]:
                 arrays[name] = value
             else:
                 return loss(*args, **options)
-        if len(given) < len(args) + len(options):
-            return loss(*args, **options)  # Python refuses it: an argument is given twice, or there is one too many.
         result, demands = program(asserting(), **static)(arrays, numbers)
         demands.check(given)
         return result
@@ -87,6 +88,24 @@ class _Partial(functools.partial[Array]):
 
     def __hash__(self) -> int:
         return hash(self._key())
+
+
+def _with_count_apart(given: dict[str, Any]) -> dict[str, Any]:
+    """Arguments with the `count` of a partial reduction, which may be new at each call, as one of its own."""
+    reduction = given.get("reduction")
+    if not isinstance(reduction, functools.partial) or reduction.keywords.get("count") is None:
+        return given
+    keywords = dict(reduction.keywords)
+    count = keywords.pop("count")
+    return {**given, "reduction": functools.partial(reduction.func, *reduction.args, **keywords), "count": count}
+
+
+def _with_count(given: dict[str, Any]) -> dict[str, Any]:
+    """The same, put together again."""
+    if "count" not in given:
+        return given
+    others = {name: value for name, value in given.items() if name != "count"}
+    return {**others, "reduction": functools.partial(given["reduction"], count=given["count"])}
 
 
 def _union(annotation: Any) -> set[Any]:

@@ -9,6 +9,11 @@ class weights all the same. Inside `shard_map` name the mesh axis, and the mean 
 global count, not a mean of means:
 
     reduction=functools.partial(jaxloss.reductions.mean, axis_name="data")
+
+Where a batch is a part of an optimizer step, `count` says what the whole step counts: tokens, examples, or the sum of
+their weights. The parts then add up to the step's mean, in value and gradient; a mean of means does not:
+
+    reduction=functools.partial(jaxloss.reductions.mean, count=tokens_of_the_step)
 """
 
 import functools
@@ -59,19 +64,22 @@ def sum(  # noqa: A001 the public name is the reduction's
     weights: Real[ArrayLike, "*#batch"] | Bool[ArrayLike, "*#batch"] | None = None,
     *,
     axis_name: AxisName | None = None,
+    count: Real[ArrayLike, ""] | None = None,
 ) -> Float[Array, ""]:
-    """The weighted sum, `sum_i w_i v_i`.
+    """The weighted sum, `sum_i w_i v_i`, by `count` if that is given.
 
     Args:
         values: the unreduced losses, floating.
         weights: booleans or numbers at least 0 that broadcast to `values`.
         axis_name: mesh axis, or several, to sum over inside `shard_map`.
+        count: a number at least 0 to divide by, as `mean` does; None for 1. May be traced.
 
     >>> sum(jnp.array([1.0, jnp.nan, 3.0]), jnp.array([True, False, True]))
     Array(4., dtype=float32)
     """
     weighted = none(values, weights)
-    return _over_mesh(jnp.sum(weighted if weights is None else fuse_whole(weighted)), axis_name)
+    total = _over_mesh(jnp.sum(weighted if weights is None else fuse_whole(weighted)), axis_name)
+    return total if count is None else safe_divide(total, _count("sum", count, total, axis_name))
 
 
 def mean(
@@ -79,6 +87,7 @@ def mean(
     weights: Real[ArrayLike, "*#batch"] | Bool[ArrayLike, "*#batch"] | None = None,
     *,
     axis_name: AxisName | None = None,
+    count: Real[ArrayLike, ""] | None = None,
 ) -> Float[Array, ""]:
     """The weighted mean, `sum_i w_i v_i / sum_i w_i`; 0, with gradient 0, where nothing is kept.
 
@@ -86,13 +95,50 @@ def mean(
         values: the unreduced losses, floating.
         weights: booleans or numbers at least 0 that broadcast to `values`.
         axis_name: mesh axis, or several, over which sum and count are taken inside `shard_map`.
+        count: what to divide by instead, a number at least 0, where this batch is a part of an optimizer step: what the
+            whole step counts, on all devices. 0 gives 0. None for what this batch counts. May be traced.
 
     >>> mean(jnp.array([1.0, jnp.nan, 3.0]), jnp.array([True, False, True]))
     Array(2., dtype=float32)
+    >>> mean(jnp.array([1.0, 3.0]), count=8)
+    Array(0.5, dtype=float32)
     """
     values, weights = _checked("mean", values, weights)
-    count = jnp.asarray(values.size, values.dtype) if weights is None else jnp.sum(weights, dtype=values.dtype)
-    return safe_divide(sum(values, weights, axis_name=axis_name), _over_mesh(count, axis_name))
+    own = jnp.asarray(values.size, values.dtype) if weights is None else jnp.sum(weights, dtype=values.dtype)
+    return safe_divide(sum(values, weights, axis_name=axis_name), _count("mean", count, own, axis_name))
+
+
+def sequence_mean(
+    values: Float[ArrayLike, "*batch"],
+    weights: Real[ArrayLike, "*#batch"] | Bool[ArrayLike, "*#batch"] | None = None,
+    *,
+    axis: int | Sequence[int] = -1,
+    axis_name: AxisName | None = None,
+    count: Real[ArrayLike, ""] | None = None,
+) -> Float[Array, ""]:
+    """The mean over sequences of the mean over the tokens that a sequence keeps.
+
+    Every sequence counts the same, be it short or long, and whatever its weights sum to: they weigh its tokens against
+    each other. A sequence that keeps nothing does not count.
+
+    Args:
+        values: the unreduced losses, floating, with at least one axis.
+        weights: booleans or numbers at least 0 that broadcast to `values`.
+        axis: the axis of the tokens, or several.
+        axis_name: mesh axis, or several, over which the sequences lie inside `shard_map`; each lies on one device.
+        count: how many sequences to divide by instead, a number at least 0: those of the whole optimizer step, on all
+            devices, or of the whole batch, if those that keep nothing shall count. 0 gives 0. None for those of this
+            batch that keep something. May be traced.
+
+    >>> sequence_mean(jnp.array([[1.0, 3.0], [4.0, 0.0]]), jnp.array([[True, True], [True, False]]))
+    Array(3., dtype=float32)
+    """
+    values, weights = _checked("sequence_mean", values, weights)
+    axes = Contract("reductions.sequence_mean").axes(axis, values.ndim, "values")
+    weights = jnp.ones(values.shape, bool) if weights is None else weights
+    lengths = jnp.sum(weights, axes, dtype=values.dtype)
+    means = safe_divide(jnp.sum(fuse_whole(none(values, weights)), axes), lengths)
+    return mean(means, lengths != 0, axis_name=axis_name, count=count)
 
 
 def batchmean(
@@ -100,6 +146,7 @@ def batchmean(
     weights: Real[ArrayLike, "*#batch"] | Bool[ArrayLike, "*#batch"] | None = None,
     *,
     axis_name: AxisName | None = None,
+    count: Real[ArrayLike, ""] | None = None,
 ) -> Float[Array, ""]:
     """The weighted sum by the number of examples: entries of the first axis of which something is kept.
 
@@ -107,17 +154,26 @@ def batchmean(
         values: the unreduced losses, floating; a scalar is a batch of one.
         weights: booleans or numbers at least 0 that broadcast to `values`.
         axis_name: mesh axis, or several, over which sum and count are taken inside `shard_map`.
+        count: what to divide by instead, a number at least 0, where this batch is a part of an optimizer step: what the
+            whole step counts, on all devices. 0 gives 0. None for what this batch counts. May be traced.
 
     >>> batchmean(jnp.array([[1.0, 2.0], [3.0, 4.0]]))
     Array(5., dtype=float32)
     """
     values, weights = _checked("batchmean", values, weights)
     kept = jnp.ones(values.shape) if weights is None else weights.astype(values.dtype)
-    count = jnp.sum(jnp.any(kept != 0, axis=tuple(range(1, kept.ndim))), dtype=values.dtype)
-    return safe_divide(sum(values, weights, axis_name=axis_name), _over_mesh(count, axis_name))
+    own = jnp.sum(jnp.any(kept != 0, axis=tuple(range(1, kept.ndim))), dtype=values.dtype)
+    return safe_divide(sum(values, weights, axis_name=axis_name), _count("batchmean", count, own, axis_name))
 
 
-NAMED: dict[str, Callable[..., Array]] = {"mean": mean, "sum": sum, "none": none, "batchmean": batchmean}
+# All of them by their names; which of these a loss takes in place of a function, `resolve` is told.
+NAMED: dict[str, Callable[..., Array]] = {
+    "mean": mean,
+    "sum": sum,
+    "none": none,
+    "batchmean": batchmean,
+    "sequence_mean": sequence_mean,
+}
 
 
 def resolve(
@@ -155,13 +211,18 @@ def _takes_values_and_weights(reduction: Callable[..., Array]) -> bool:
 
 
 def is_mean(reduction: ReductionOrBatchMean) -> bool:
-    """Whether a reduction is the mean, by name or as the function, on an axis or not."""
+    """Whether a reduction is the mean, by name or as the function, on an axis or not, by a given count or not."""
     return getattr(reduction, "func", reduction) in ("mean", mean)
 
 
 def is_sum(reduction: ReductionOrBatchMean) -> bool:
-    """Whether a reduction is the sum, by name or as the function, on an axis or not."""
+    """Whether a reduction is the sum, by name or as the function, on an axis or not, by a given count or not."""
     return getattr(reduction, "func", reduction) in ("sum", sum)
+
+
+def count_of(reduction: ReductionOrBatchMean) -> Any:
+    """What a partial of a reduction is told to divide by; None if nothing."""
+    return getattr(reduction, "keywords", {}).get("count")
 
 
 def over_mesh(reduction: ReductionOrBatchMean) -> Callable[[Array], Array]:
@@ -180,6 +241,15 @@ def _checked(function: str, values: Any, weights: Any) -> tuple[Array, Array | N
         return values, contract.mask(values.shape, weights=weights)
     contract.dtype = values.dtype
     return values, contract.factor(values.shape, weights=weights)
+
+
+def _count(function: str, given: Any, own: Array, axis_name: AxisName | None) -> Array:
+    """What to divide by: the number that is given, or what this batch counts, on all devices."""
+    if given is None:
+        return _over_mesh(own, axis_name)
+    contract = Contract(f"reductions.{function}")
+    contract.dtype = own.dtype
+    return jnp.asarray(contract.nonnegative(count=given), own.dtype)
 
 
 def _over_mesh(local: Array, axis_name: AxisName | None) -> Array:

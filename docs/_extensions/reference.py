@@ -26,7 +26,7 @@ import jaxloss
 
 LOGGER = logging.getLogger(__name__)
 # Paragraphs of one line's beginning that become fields, beside the parameters and what is returned.
-FIELDS = ("PyTorch", "Reference")
+FIELDS = ("PyTorch", "Elsewhere", "Reference")
 REMOTE = re.compile(r"""<(?:(?:script|img|iframe)\b[^>]*\bsrc|link\b[^>]*\bhref)=["'](?:https?:)?//[^"']*""")
 
 

@@ -62,17 +62,17 @@ class Shapes(Values):
         require(f"{problem} {hint or 'Losses do not broadcast.'}", chex.assert_shape, array, shape)
         return single_precision(array)
 
-    def axis(self, axis: int, ndim: int) -> int:
+    def axis(self, axis: int, ndim: int, of: str = "pred") -> int:
         """A class axis, counted from the front."""
         if not isinstance(axis, int | np.integer) or not -ndim <= axis < ndim:
-            raise ValueError(f"{self.function}: `axis` must be an axis of `pred`, which has {ndim}, got {axis!r}.")
+            raise ValueError(f"{self.function}: `axis` must be an axis of `{of}`, which has {ndim}, got {axis!r}.")
         return int(axis) % ndim
 
-    def axes(self, axes: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:
+    def axes(self, axes: int | Sequence[int] | None, ndim: int, of: str = "pred") -> tuple[int, ...]:
         """Axes to sum over, counted from the front; None is all of them."""
         if axes is None:
             return tuple(range(ndim))
-        checked = tuple(self.axis(axis, ndim) for axis in ([axes] if isinstance(axes, int | np.integer) else axes))
+        checked = tuple(self.axis(axis, ndim, of) for axis in ([axes] if isinstance(axes, int | np.integer) else axes))
         if len(set(checked)) < len(checked):
             raise ValueError(f"{self.function}: `axis` must not name an axis twice, got {axes!r}.")
         return checked

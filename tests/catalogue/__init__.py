@@ -7,6 +7,8 @@ from tests.catalogue import (
     language_modeling,
     margin,
     metric_learning,
+    policy,
+    preference,
     regression,
     segmentation,
     sequence,
@@ -22,4 +24,6 @@ TABLE = (
     *metric_learning.RECORDS,
     *sequence.RECORDS,
     *language_modeling.RECORDS,
+    *preference.RECORDS,
+    *policy.RECORDS,
 )

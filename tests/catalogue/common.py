@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from tests.catalogue.domains import LARGEST, apart, integers, numbers
-from tests.catalogue.record import NAN, Arrays, Bad
+from tests.catalogue.record import INF, NAN, Arrays, Bad
 
 
 def insert(batch: tuple[int, ...], axis: int, size: int) -> tuple[int, ...]:
@@ -78,10 +78,13 @@ def torch_classes(nn, pred, target, *, axis=-1, **options):
     return nn.cross_entropy(pred.movedim(axis, min(1, pred.ndim - 1)), target, **options)
 
 
+# What garbage may stand under a mask.
+ANYTHING = (NAN, INF, -INF, 1e30)
 # Where a loss adds and subtracts a few numbers before it is done, none of these overflows on the way.
 SUMMABLE = LARGEST / 32
 SCORED = apart(numbers((4,), -SUMMABLE, SUMMABLE), integers(0, 3))
 FLOATS = np.ones((3, 4), np.float32)
+LIKELY = -FLOATS
 LOGITS = np.zeros((3, 5), np.float32)
 LABELS = np.zeros(3, np.int32)
 PROBABILITIES = np.full((3, 5), 0.2, np.float32)
@@ -106,3 +109,12 @@ CLASS_REPORTS = (
     Bad((PROBABILITIES, LABELS), {}, "`pred` must hold logits, got probabilities", plausible=True),
     Bad((PROBABILITIES.T, LABELS), {"axis": 0}, "`pred` must hold logits, got probabilities", plausible=True),
 )
+
+
+def above_0(name: str, position: int, how_many: int, more: tuple[Any, ...] = ()) -> Bad:
+    """Of the wrong sign. Single numbers may round to one above 0: they are computed as they are."""
+    args = [LIKELY] * how_many
+    args[position] = 3 * FLOATS
+    return Bad(
+        (*args, *more), {}, f"`{name}` must hold log-probabilities, at most 0, got values from 3", plausible=True
+    )

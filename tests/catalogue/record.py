@@ -157,7 +157,7 @@ class Record:
     own_mean: Callable[[dict[str, Any]], bool] = lambda options: False
     # Whether the oracle takes `constant_at`: the arrays at which some factor stands still in the gradient.
     constant_factor: bool = False
-    # Whether each element of two arrays of one shape has a loss, so that nothing but these need be stored.
+    # Whether each element of arrays of one shape has a loss, so that nothing but these need be stored.
     elementwise: bool = False
     # Whether a CPU computes it in a way of its own.
     two_ways: bool = False

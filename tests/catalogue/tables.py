@@ -9,8 +9,11 @@ from tests.catalogue.record import Record
 
 README = Path(__file__).parents[2] / "README.md"
 HEAD = "| Task | Function | The model outputs | The target must be | PyTorch |\n| --- | --- | --- | --- | --- |\n"
-# No loss, but a sum of them, and so without a record.
-LAST = "| Several at once | `weighted_sum` | losses by name | weights by name | none |\n"
+# No losses, but what one of them takes and a sum of them, and so without a record.
+LAST = (
+    "| Policies, advantages of groups | `group_advantages(baseline, scale)` | rewards | | none |\n"
+    "| Several at once | `weighted_sum` | losses by name | weights by name | none |\n"
+)
 
 
 def losses() -> str:

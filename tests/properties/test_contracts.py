@@ -43,12 +43,12 @@ def test_wrong_dtypes_and_shapes_are_refused(case):
         right = drawn[position]
         wrongs = [right.astype(dtype) for dtype in (bool, np.complex64, np.int32 if right.dtype == "f" else np.float32)]
         if position:
-            wrongs += [right[..., None], right[:2], right[0], right[None]]
-            wrongs += [] if position in case.record.broadcast else [right[:1]]
+            wrongs += [right[..., None], right[None]] + ([right[:2], right[0]] if right.ndim else [])
+            wrongs += [] if position in case.record.broadcast or not right.ndim else [right[:1]]
         for wrong in wrongs:
             args = [*drawn[:position], wrong, *drawn[position + 1 :]]
             refused(case, args, {}, f"`{name}` must .* got {wrong.dtype} of shape")
-        for wrong in (drawn[position].tolist(), None, "text"):
+        for wrong in (np.atleast_1d(drawn[position]).tolist(), None, "text"):
             with pytest.raises(TypeError, match=f"{case.record.name}: `{name}` must be an array, got"):
                 case.record.loss(*drawn[:position], wrong, *drawn[position + 1 :])
 

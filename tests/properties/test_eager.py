@@ -99,6 +99,12 @@ CALLS = {
     "a partial with keywords": lambda: jaxloss.mse_loss(
         VALUES, -VALUES, reduction=functools.partial(jaxloss.reductions.sum, axis_name=None)
     ),
+    "a count": lambda: jaxloss.mse_loss(
+        VALUES, -VALUES, reduction=functools.partial(jaxloss.reductions.mean, count=VALUES.size + 0.5)
+    ),
+    "a count that is an array": lambda: jaxloss.mse_loss(
+        VALUES, -VALUES, reduction=functools.partial(jaxloss.reductions.sequence_mean, count=jnp.int32(9))
+    ),
 }
 
 
@@ -127,17 +133,35 @@ NUMBERS = [
 
 @pytest.mark.parametrize(("case", "name"), NUMBERS)
 def test_a_number_that_changes_compiles_nothing_and_is_what_it_is_in_jit(runs, case, name):
+    given = [options.get(name) for options in case.record.variants]
+    # In the domain, whatever it is, and none that stands for another formula.
+    usual = next((value for value in given if isinstance(value, float) and 0 < value < np.inf), 0.75)
+    first, second = 0.875 * usual, 0.75 * usual
     with jax.enable_x64(True):  # where an option could raise the precision
         arrays = as_arrays(case.draw(), "float32")
         loss = case.record.loss
-        loss(*arrays, **{name: 0.75})
+        loss(*arrays, **{name: first})
         runs.clear()
-        eager, gradient = jax.value_and_grad(loss)(*arrays, **{name: 0.375})
+        eager, gradient = jax.value_and_grad(loss)(*arrays, **{name: second})
         assert not runs
-        jitted, jitted_gradient = jax.jit(jax.value_and_grad(lambda *arrays: loss(*arrays, **{name: 0.375})))(*arrays)
+        jitted, jitted_gradient = jax.jit(jax.value_and_grad(lambda *arrays: loss(*arrays, **{name: second})))(*arrays)
         for actual, expected in ((eager, jitted), (gradient, jitted_gradient)):
             assert (actual.dtype, actual.weak_type) == (expected.dtype, expected.weak_type)
             assert_close(actual, expected, 1e-6)
+
+
+def test_a_count_that_changes_compiles_nothing_and_is_judged_at_every_call(runs):
+    def loss(count):
+        return jaxloss.mse_loss(VALUES, -VALUES, reduction=functools.partial(jaxloss.reductions.mean, count=count))
+
+    first = loss(10)
+    runs.clear()
+    for count in (20, np.int64(20), 20.0, np.array(20)):
+        np.testing.assert_allclose(loss(count), first / 2, rtol=1e-6)
+    assert runs.count("mse_loss") <= 1  # An integer and a float are two programs.
+    for _ in range(2):
+        with pytest.raises(ValueError, match="reductions.mean: `count` must be at least 0, got -3"):
+            loss(-3)
 
 
 @pytest.mark.parametrize("value", [-0.5, np.float32(-0.5), np.array(-0.5), float("nan"), -3])

@@ -99,10 +99,20 @@ def others() -> list[Array]:
             PARAMETER, nnx.Param(FLOATS.T), LABELS, bias=SHARES[0, :3], weight=SIGNS[0, :3], z_loss=1e-4,
             logit_softcap=30.0, chunk_size=2, label_smoothing=NUMBER, ignore_index=2, where=MASK, reduction=largest,
         ),
+        jaxloss.dpo_loss(PARAMETER, SIGNS, FLOATS, SHARES, beta=NUMBER, label_smoothing=0.1, robust=True, where=COLUMN),
+        jaxloss.kto_loss(PARAMETER, SIGNS, SHARES, np.float32(0), desirable_weight=2, reduction=largest),
+        jaxloss.bradley_terry_loss(PARAMETER, SIGNS, margin=COLUMN.astype(np.float32)),
+        jaxloss.clipped_policy_loss(
+            PARAMETER, SIGNS, FLOATS[:, 0], clip_low=0.1, clip_high=NUMBER, dual_clip=3, importance="sequence"
+        ),
+        jaxloss.kl_penalty(PARAMETER, SIGNS, estimator="k2", bound=NUMBER, reduction=jaxloss.reductions.sequence_mean),
+        jaxloss.group_advantages(PARAMETER, axis=0, baseline="leave_one_out", scale=False, where=COLUMN),
         jaxloss.weighted_sum({"mse": FLOATS, "l1": PARAMETER}, {"mse": 1, "l1": NUMBER})[0],
         jaxloss.weighted_sum({"mse": FLOATS})[1]["mse"],
         jaxloss.reductions.mean(PARAMETER, SIGNS, axis_name=None),
-        jaxloss.reductions.sum(FLOATS, COLUMN),
+        jaxloss.reductions.sum(FLOATS, COLUMN, count=12),
+        jaxloss.reductions.sequence_mean(PARAMETER, COLUMN, axis=-1, count=NUMBER),
+        jaxloss.mse_loss(PARAMETER, SIGNS, reduction=functools.partial(jaxloss.reductions.mean, count=NUMBER)),
         jaxloss.reductions.none(FLOATS),
         jaxloss.reductions.batchmean(FLOATS, NUMBER),
     ]  # fmt: skip

@@ -75,7 +75,7 @@ def linear_cross_entropy_in_blocks(
     elif _takes_classes(call, layer, blocks.kind, lanes, pred, kernel):
         losses = _losses_by_classes(layer, blocks.chunk_size, *arguments)
     elif call.is_mean or call.is_sum:
-        if call.is_mean:  # The sum times a scale.
+        if call.is_mean or call.count is not None:  # The sum times a scale.
             weights = jnp.ones(target.shape, layer.dtype) if weight is None else take_per_class(weight, target)
             arrays = arrays | {"scale": call.scale_of_mean(weights)}
         how = How(layer, blocks.chunk_size, lanes)

@@ -1,0 +1,490 @@
+"""The wall of post-training: public reports of preferences, policies, their advantages and their means.
+
+Each failure is reproduced first, in the formula of the library that is named. "As read" marks what its source shows
+and no report has.
+"""
+
+import functools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import PartitionSpec as P
+
+import jaxloss
+from jaxloss import reductions
+from tests.wall.test_known_bugs import graded, holds
+
+INF, NAN = np.inf, np.nan
+
+
+def single(numbers: Any) -> np.ndarray:
+    return np.asarray(numbers, np.float32)
+
+
+def log_sigmoid(x):
+    return jnp.log(jax.nn.sigmoid(x))
+
+
+def by(count, reduction=reductions.mean):
+    return functools.partial(reduction, count=count)
+
+
+# Preferences
+
+
+def odds_with(log_of_complement):
+    """The odds-ratio loss with a way to take log(1 - p)."""
+
+    def loss(chosen, rejected):
+        complements = log_of_complement(chosen) - log_of_complement(rejected)
+        return -jax.nn.log_sigmoid((chosen - rejected) - complements).mean()
+
+    return loss
+
+
+def test_odds_near_certainty_are_finite():
+    """log1p(-exp(l)) is -inf as soon as exp(l) rounds to 1: an infinite loss, and gradients of NaN.
+
+    https://github.com/huggingface/trl/issues/3237, https://github.com/huggingface/trl/issues/2564
+    """
+    plain = odds_with(lambda log_p: jnp.log1p(-jnp.exp(log_p)))
+    assert graded(plain, [-0.5], [-1e-8])[0] == INF
+    assert np.isnan(graded(plain, [-1e-8], [-0.5])[1])
+    odds = math.exp(-0.5) / -math.expm1(-0.5)
+    holds(graded(jaxloss.orpo_loss, [-0.5], [-1e-8]), math.log1p(1e8 / odds), [1 / math.expm1(-0.5)])
+    holds(graded(jaxloss.orpo_loss, [-1e-8], [-0.5]), odds * 1e-8, [-odds])
+
+
+def test_odds_have_no_constant_in_them():
+    """1.0001 - p in place of 1 - p: odds of a thousand are a tenth too small, and none is above ten thousand.
+
+    https://github.com/hpcaitech/ColossalAI/pull/6407
+    """
+    chosen, rejected = math.log(0.999), math.log(0.5)
+    value, _ = graded(odds_with(lambda log_p: jnp.log(1.0001 - jnp.exp(log_p))), [chosen], [rejected])
+    right = math.log1p(0.001 / 0.999)
+    assert value > 1.05 * right
+    holds(graded(jaxloss.orpo_loss, [chosen], [rejected]), right, [-1.0], 1e-4)
+
+
+def test_two_certain_responses_are_as_good_as_each_other():
+    """Log-probabilities were clamped at 0.999, as if they were probabilities: 0 passes, and inf - inf is NaN.
+
+    https://github.com/axolotl-ai-cloud/axolotl/pull/3910
+    """
+    clamped = odds_with(lambda log_p: jnp.log1p(-jnp.exp(jnp.minimum(log_p, 0.999))))
+    assert np.isnan(graded(clamped, [0.0], [0.0])[0])
+    value, gradient = graded(jaxloss.orpo_loss, [0.0], [0.0])
+    np.testing.assert_allclose(value, math.log(2), rtol=1e-6)
+    assert np.isfinite(gradient).all()
+
+
+def test_the_least_complement_is_no_number_that_half_precision_lacks():
+    """1 - p was held above 1e-12, which is 0 in float16: log(0).
+
+    https://github.com/unslothai/unsloth-zoo/pull/830
+    """
+    held = odds_with(lambda log_p: jnp.log(jnp.maximum(-jnp.expm1(log_p), jnp.asarray(1e-12, log_p.dtype))))
+    chosen, rejected = jnp.zeros(1, jnp.float16), jnp.full(1, -0.5, jnp.float16)
+    assert not np.isfinite(graded(held, chosen, rejected)[1]).all()
+    odds = math.exp(-0.5) / -math.expm1(-0.5)
+    holds(graded(jaxloss.orpo_loss, chosen, rejected), 0, [-odds], 1e-3)
+
+
+@pytest.mark.parametrize(
+    ("plain", "loss", "value", "slope"),
+    [
+        # https://github.com/thinking-machines-lab/tinker-cookbook/pull/188
+        (
+            lambda chosen, rejected: -log_sigmoid(0.1 * (chosen - rejected)).mean(),
+            lambda chosen, rejected: jaxloss.dpo_loss(chosen, rejected, 0 * chosen, 0 * rejected, beta=0.1),
+            200,
+            -0.1,
+        ),
+        # https://github.com/huggingface/trl/pull/2274
+        (
+            lambda chosen, rejected: -log_sigmoid(chosen - rejected - jnp.log1p(-jnp.exp(chosen))).mean(),
+            lambda chosen, rejected: jaxloss.orpo_loss(chosen, rejected - math.log(2)),
+            2000,
+            -1,
+        ),
+        # https://github.com/OpenRLHF/OpenRLHF/pull/1278
+        (
+            lambda chosen, rejected: jnp.log(1 + jnp.exp(rejected - chosen)).mean(),
+            jaxloss.bradley_terry_loss,
+            2000,
+            -1,
+        ),
+    ],
+    ids=["dpo", "orpo", "reward"],
+)
+def test_a_gap_in_the_wrong_direction_costs_what_it_is(plain, loss, value, slope):
+    """log(sigmoid(x)) and log(1 + exp(x)), taken as they stand, are infinite where the loss is a line."""
+    expected, gradient = graded(plain, [-2000.0], [0.0])
+    assert not np.isfinite(expected)
+    assert np.isnan(gradient).all()
+    holds(graded(loss, [-2000.0], [0.0]), value, [slope])
+
+
+def test_a_truncated_response_is_hidden_and_does_not_poison_the_batch():
+    """The mean log-probability of a response whose tokens were all cut off was 0 / 0.
+
+    https://github.com/huggingface/trl/issues/1033
+    """
+    sums, lengths = np.array([-6.0, 0.0], np.float32), np.array([3.0, 0.0], np.float32)
+    with np.errstate(invalid="ignore"):
+        means = sums / lengths
+    zeros = np.zeros(2, np.float32)
+    loss = functools.partial(jaxloss.ipo_loss, beta=0.5)
+    assert np.isnan(loss(means, zeros - 1, zeros, zeros))
+    holds(graded(functools.partial(loss, where=lengths > 0), means, zeros - 1, zeros, zeros), 4, [-4, 0])
+
+
+def test_a_divergence_of_no_pairs_is_zero():
+    """No mismatched pair in the batch: the mean over none of them was NaN, and with it the loss.
+
+    https://github.com/huggingface/trl/pull/1380
+    """
+    assert np.isnan(jnp.sum(jnp.zeros(0)) / 0)
+    rewards, none = jnp.array([3.0, -2.0]), np.zeros(2, bool)
+    kl = jnp.maximum(reductions.mean(rewards, none), 0)
+    pred, reference, target = single([-10, -10]), single([-20, -20]), single([1, 0])
+    half = 1 / (1 + math.exp(1))
+    slope = 0.1 * half * (1 - half) / 2
+    holds(graded(jaxloss.kto_loss, pred, reference, target, kl), 0.5, [-slope, slope])
+
+
+def test_a_pair_that_matches_has_no_part_in_the_divergence():
+    """Pairs were made by reversing the batch: the middle of an odd one met itself.
+
+    https://github.com/huggingface/trl/issues/1911
+    """
+    own = np.arange(3) == np.arange(3)[::-1]
+    assert own.any()
+    rewards = single([1, 30, 2])
+    assert rewards.mean() == 11
+    assert reductions.mean(rewards, ~own) == 1.5
+
+
+def test_a_loss_that_is_nan_is_no_missing_one():
+    """`nanmean` took losses of NaN out of the mean, so that a diverged model looked well. As read.
+
+    https://github.com/huggingface/trl/blob/v0.19.0/trl/trainer/kto_trainer.py
+    """
+    pred, zeros, target = single([NAN, -1]), single([0, 0]), single([1, 1])
+    losses = jaxloss.kto_loss(pred, zeros, target, np.float32(0), reduction="none")
+    assert np.isfinite(jnp.nanmean(losses))
+    value, gradient = graded(jaxloss.kto_loss, pred, zeros, target, np.float32(0))
+    assert np.isnan(value)
+    assert np.isnan(gradient[0])
+
+
+# Policies
+
+
+def plain_policy(pred, old, advantage):
+    ratio = jnp.exp(pred - old)
+    return -jnp.minimum(ratio * advantage, jnp.clip(ratio, 0.8, 1.2) * advantage).mean()
+
+
+def test_the_ratio_of_a_sequence_that_overflows_is_clipped():
+    """The clamp was computed and not used: the ratio is infinite, its gradient 0 times infinity.
+
+    https://github.com/OpenRLHF/OpenRLHF/pull/1293
+    """
+
+    def plain(pred, old, advantage):
+        ratio = jnp.exp((pred - old).mean(-1, keepdims=True)) + 0 * pred
+        return -jnp.minimum(ratio * advantage, jnp.clip(ratio, 0.8, 1.2) * advantage).mean()
+
+    arrays = np.zeros((1, 2), np.float32), np.full((1, 2), -100, np.float32), np.ones((1, 2), np.float32)
+    assert np.isnan(graded(plain, *arrays)[1]).all()
+    holds(graded(functools.partial(jaxloss.clipped_policy_loss, importance="sequence"), *arrays), -1.2, [[0, 0]])
+
+
+def test_an_infinite_ratio_without_advantage_costs_nothing():
+    """Infinity times an advantage of 0 is NaN, though the clipped branch is finite.
+
+    https://github.com/radixark/miles/pull/1363
+    """
+    arrays = [0.0, -1.0], [-100.0, -1.0], [0.0, 1.0]
+    assert np.isnan(graded(plain_policy, *arrays)[0])
+    holds(graded(jaxloss.clipped_policy_loss, *arrays), -0.5, [0, -0.5])
+
+
+def test_a_ratio_of_millions_against_a_negative_advantage_has_a_bound():
+    """PPO's clip does not hold there: the loss is the ratio, 5e8.
+
+    https://github.com/OpenRLHF/OpenRLHF/issues/931
+    """
+    arrays = [0.0], [-20.0], [-1.0]
+    assert graded(plain_policy, *arrays)[0] > 4e8
+    holds(graded(jaxloss.clipped_policy_loss, *arrays, dual_clip=3.0), 3, [0])
+
+
+def test_the_first_step_has_a_loss_of_zero_and_a_gradient():
+    """A loss of 0 at every first step was taken for no training: its value is minus the mean advantage.
+
+    https://github.com/huggingface/trl/issues/2995, https://github.com/huggingface/open-r1/issues/239
+    """
+    pred = single([[-1, -2], [-3, -1]])
+    advantage = jaxloss.group_advantages(single([1, 0]), eps=0.0)
+    gradient = -np.broadcast_to(advantage[:, None], (2, 2)) / 4
+    holds(graded(jaxloss.clipped_policy_loss, pred, pred, advantage), 0, gradient)
+
+
+def test_k3_overflows_unless_its_bound_is_stated():
+    """exp(r - l) is infinite at a difference of 100; elsewhere a silent bound of 10 or 20 hides it.
+
+    https://github.com/huggingface/trl/pull/6550, https://github.com/THUDM/slime/pull/2198
+    """
+    plain = lambda pred, reference: (jnp.exp(reference - pred) - (reference - pred) - 1).mean()  # noqa: E731
+    assert graded(plain, [-100.0], [0.0])[0] == INF
+    assert graded(jaxloss.kl_penalty, [-100.0], [0.0])[0] == INF
+    holds(graded(jaxloss.kl_penalty, [-100.0], [0.0], bound=20.0), math.exp(20) - 21, [0])
+
+
+def test_a_bound_stands_before_the_exponential():
+    """The estimate was clamped at 10 after its exponential: a finite value, with a gradient of NaN.
+
+    https://github.com/OpenRLHF/OpenRLHF/pull/1160
+    """
+    plain = lambda pred, ref: jnp.minimum(jnp.exp(ref - pred) - 1 - (ref - pred), 10.0).mean()  # noqa: E731
+    value, gradient = graded(plain, [-100.0], [0.0])
+    assert value == 10
+    assert np.isnan(gradient)
+    holds(graded(jaxloss.kl_penalty, [-100.0], [0.0], bound=2.0), math.exp(2) - 3, [0])
+
+
+def test_k3_of_nearly_equal_models_is_not_negative():
+    """exp(d) - 1 - d cancels: at 1e-4 of a nat it is 0 or below, where the divergence is 5e-9. As read.
+
+    https://github.com/volcengine/verl/blob/main/verl/trainer/ppo/core_algos.py
+    """
+    pred, reference = single([-1.0]), single([-1.0001])
+    difference = np.float64(pred - reference)
+    plain = np.exp(reference - pred) - np.float32(1) - (reference - pred)
+    assert abs(plain - difference**2 / 2) > difference**2 / 4
+    value = np.sum(difference**2 / 2 - difference**3 / 6)
+    holds(graded(jaxloss.kl_penalty, pred, reference), value, -np.expm1(-difference))
+
+
+def test_the_penalty_has_the_gradient_of_the_divergence_alone():
+    """A ratio of the sequence was multiplied on each token's penalty: it added a gradient of its own.
+
+    https://github.com/huggingface/trl/issues/6594
+    """
+    pred, old, reference = single([[-1, -2]]), single([[-1.5, -1]]), single([[-2, -1]])
+
+    def plain(pred):
+        k3 = jnp.exp(reference - pred) - (reference - pred) - 1
+        return (jnp.exp((pred - old).mean(-1, keepdims=True)) * k3).mean()
+
+    right = (1 - np.exp(reference - pred)) / 2
+    ratio = math.exp(float((pred - old).mean()))
+    assert np.abs(graded(plain, pred)[1] - ratio * right).max() > 0.1
+    difference = pred - reference
+    holds(graded(jaxloss.kl_penalty, pred, reference), (np.exp(-difference) - 1 + difference).mean(), right)
+
+
+# Advantages
+
+
+@pytest.mark.parametrize("reward", [0.1, 0.2, 0.35])
+def test_equal_rewards_have_no_advantage(reward):
+    """The mean of equal numbers is another number, rounded, so that what should be 0 was not.
+
+    https://github.com/verl-project/verl/pull/4597
+    """
+    rewards = np.full(7, reward, np.float32)
+    assert (rewards - rewards.mean()).all()
+    for eps in (1e-6, 0.0):
+        assert not jaxloss.group_advantages(rewards, eps=eps).any()
+
+
+def test_the_deviation_of_equal_rewards_is_no_residue():
+    """By E[x^2] - E[x]^2 it is rounding: one other reward was 4000 deviations away; or it is the root of less than 0.
+
+    https://github.com/NVIDIA-NeMo/RL/pull/4161, https://github.com/NousResearch/atropos/pull/481
+    """
+
+    def one_pass_variance(rewards):
+        return np.mean(rewards * rewards, dtype=np.float32) - np.mean(rewards, dtype=np.float32) ** 2
+
+    assert 0.6 / np.sqrt(one_pass_variance(np.full(7, 0.35, np.float32))) > 4000
+    assert one_pass_variance(np.full(7, 0.1, np.float32)) < 0
+    for rewards in (single([0.95, *[0.35] * 7]), single([1000.1, 1000.2, 1000.3, 1000.4])):
+        exact = np.float64(rewards)
+        advantages = jaxloss.group_advantages(rewards, eps=0.0)
+        np.testing.assert_allclose(advantages, (exact - exact.mean()) / exact.std(ddof=1), rtol=1e-5)
+
+
+def test_a_rejected_response_does_not_move_the_others():
+    """Its tokens were masked and its reward was not: the group was compared with it all the same.
+
+    https://github.com/verl-project/verl/pull/6452
+    """
+    rewards, keep = single([1, 0, 10]), np.array([True, True, False])
+    assert (rewards - rewards.mean())[0] < 0
+    np.testing.assert_allclose(jaxloss.group_advantages(rewards, scale=False, where=keep), [0.5, -0.5, 0])
+
+
+def test_a_response_alone_is_no_better_than_itself():
+    """A group of one kept its reward as its advantage; elsewhere its standard deviation was NaN. As read.
+
+    https://github.com/volcengine/verl/blob/main/verl/trainer/ppo/core_algos.py
+    """
+    mean, deviation = 0.0, 1.0
+    assert (5.0 - mean) / (deviation + 1e-6) > 4.9
+    with pytest.warns(RuntimeWarning):
+        assert np.isnan(np.std([5.0], ddof=1))
+    for baseline in ("mean", "leave_one_out"):
+        assert jaxloss.group_advantages(single([5]), baseline=baseline) == 0
+
+
+def test_a_group_is_the_responses_to_one_prompt():
+    """Rewards were standardised over the whole batch: easy prompts were praised, hard ones blamed.
+
+    https://github.com/XU-YIJIE/grpo-flat/issues/2
+    """
+    rewards = single([[9, 10], [0, 1]])
+    assert (rewards - rewards.mean() < 0)[1].all()
+    np.testing.assert_allclose(jaxloss.group_advantages(rewards, scale=False), [[-0.5, 0.5], [-0.5, 0.5]])
+
+
+# Means
+
+# Two sequences, of 5 tokens and of 1; and of each token what it costs.
+COSTS = single([[2, 2, 2, 2, 2], [10, NAN, NAN, NAN, NAN]])
+KEEP = np.isfinite(COSTS)
+
+
+def mean_of_costs(reduction, costs=COSTS, where=KEEP):
+    """The mean of a policy gradient with these losses, and the weights of the tokens in it."""
+    advantage = np.ones(np.shape(costs), np.float32)
+    return graded(functools.partial(jaxloss.policy_gradient_loss, where=where, reduction=reduction), -costs, advantage)
+
+
+def test_a_mean_over_tokens_is_none_over_sequences():
+    """One was computed in place of the other: of 20 in 6 tokens it is 3.3333, of 2 and 10 it is 6.
+
+    https://github.com/volcengine/verl/issues/593
+    """
+    holds(mean_of_costs("mean"), 20 / 6, -1.0 * KEEP / 6)
+    holds(mean_of_costs(reductions.sequence_mean), 6, -1.0 * KEEP / [[10], [2]])
+
+
+def test_a_mean_over_sequences_of_their_sums_divides_by_no_length():
+    """ "seq-mean-token-sum" divided each sum by the tokens of its sequence.
+
+    https://github.com/verl-project/verl/issues/1233, https://github.com/verl-project/verl/pull/931
+    """
+    sums = np.nansum(COSTS, 1)
+    assert np.mean(sums / KEEP.sum(1)) == 6
+    holds(mean_of_costs(by(2)), 10, -1.0 * KEEP / 2)
+
+
+def test_dr_grpo_divides_by_the_sequences_too():
+    """The sum was divided by the longest length alone: loss and gradient grew with the batch.
+
+    https://github.com/verl-project/verl/issues/3741
+    """
+    assert np.nansum(COSTS) / 5 == np.mean(np.nansum(COSTS, 1) / 5) * 2
+    holds(mean_of_costs(by(COSTS.size)), 2, -1.0 * KEEP / 10)
+
+
+def test_a_mean_by_the_tokens_of_the_step_is_divided_once():
+    """What had been divided by all tokens was divided by the sequences again. As read.
+
+    https://github.com/marin-community/marin, `compute_dapo_loss`
+    """
+    tokens = 30
+    assert np.nansum(COSTS) / tokens / len(COSTS) == pytest.approx(1 / 3)
+    holds(mean_of_costs(by(tokens)), 2 / 3, -1.0 * KEEP / 30)
+
+
+def test_what_is_masked_is_in_no_denominator():
+    """Truncated responses left the sum and stayed in the count: the others' losses shrank.
+
+    https://github.com/huggingface/trl/issues/6369
+    """
+    whole = np.array([[True], [False]]) & KEEP
+    assert np.sum(COSTS, where=whole) / KEEP.sum() == pytest.approx(10 / 6)
+    holds(mean_of_costs("mean", where=whole), 2, -1.0 * whole / 5)
+
+
+@pytest.mark.parametrize("reduction", ["mean", reductions.sequence_mean, by(0), by(0, reductions.sequence_mean)])
+def test_a_batch_without_tokens_is_zero(reduction):
+    """All labels masked, or all responses truncated: 0 / 0, in loss and gradient.
+
+    https://github.com/huggingface/trl/issues/6668, https://github.com/unslothai/unsloth-zoo/pull/1286
+    """
+    with np.errstate(invalid="ignore"):
+        assert np.isnan(np.sum(COSTS, where=False) / np.float32(0))
+    holds(mean_of_costs(reduction, where=np.zeros_like(KEEP)), 0, np.zeros_like(COSTS))
+
+
+def test_a_sequence_without_tokens_has_no_mean_and_no_part_in_one():
+    """Its mean, 0 / 0, made the loss of the batch NaN.
+
+    https://github.com/allenai/open-instruct/issues/1625
+    """
+    costs, where = np.vstack([COSTS, np.full((1, 5), NAN, np.float32)]), np.vstack([KEEP, np.zeros((1, 5), bool)])
+    with np.errstate(invalid="ignore"):
+        assert np.isnan(np.mean(np.sum(costs, 1, where=where) / where.sum(1)))
+    holds(mean_of_costs(reductions.sequence_mean, costs, where), 6, -1.0 * where / [[10], [2], [1]])
+
+
+def test_a_mean_of_the_means_of_microbatches_is_no_mean():
+    """Accumulation averaged the losses of microbatches that keep unlike many tokens.
+
+    https://github.com/huggingface/transformers/issues/24725, https://github.com/huggingface/trl/issues/2175
+    """
+    parts = [COSTS[row : row + 1] for row in range(2)]
+    naive = [mean_of_costs("mean", part, np.isfinite(part))[0] for part in parts]
+    assert sum(naive) / 2 == 6
+    counted = [mean_of_costs(by(6), part, np.isfinite(part)) for part in parts]
+    values, gradients = zip(*counted, strict=True)
+    holds((sum(values, jnp.zeros(())), jnp.concatenate(gradients)), 20 / 6, -1.0 * KEEP / 6)
+
+
+def test_a_fused_head_keeps_the_count_of_the_step():
+    """The fused loss ignored the count that it was given, and divided by the tokens of the microbatch.
+
+    https://github.com/linkedin/Liger-Kernel/issues/802
+    """
+    features, kernel, labels = jnp.ones((6, 2)), jnp.zeros((2, 4)), jnp.arange(6) % 4
+    loss = functools.partial(jaxloss.linear_cross_entropy, chunk_size=1, reduction=by(24))
+    value, _ = graded(loss, features, kernel, labels)
+    assert abs(jaxloss.linear_cross_entropy(features, kernel, labels) - math.log(4)) < 1e-6
+    np.testing.assert_allclose(value, math.log(4) / 4, rtol=1e-6)
+
+
+def test_devices_are_weighed_by_their_tokens():
+    """Means of devices were averaged, or weighted by their samples, or added up: the loss times the devices.
+
+    https://github.com/verl-project/verl/issues/5625, https://github.com/huggingface/transformers/issues/34373 and
+    https://github.com/huggingface/transformers/issues/35078
+    """
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+
+    def local(costs, where):
+        advantage, on_axis = jnp.ones_like(costs), functools.partial(reductions.mean, axis_name="data")
+        loss = functools.partial(jaxloss.policy_gradient_loss, -costs, advantage, where=where)
+        means = loss(reduction="mean")
+        by_step = functools.partial(on_axis, count=30)
+        return (
+            jax.lax.pmean(means, "data"),
+            jax.lax.psum(means, "data"),
+            loss(reduction=on_axis),
+            loss(reduction=by_step),
+        )
+
+    step = jax.jit(jax.shard_map(local, mesh=mesh, in_specs=P("data"), out_specs=P()))
+    averaged, added, right, of_step = step(COSTS, KEEP)
+    assert (averaged, added) == (6, 12)
+    np.testing.assert_allclose([right, of_step], [20 / 6, 20 / 30], rtol=1e-6)
