@@ -29,6 +29,7 @@ try:
     from tqdm import tqdm
 
     from benchmarks import compiled
+    from benchmarks import mesh as on_mesh
     from benchmarks.compiled import Count
     from benchmarks.measure import OPTAX, OURS, PLAIN, TOKAMAX
     from benchmarks.rows import TABLE, Row, Size
@@ -235,6 +236,9 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.accelerators", description=__doc__)
     parser.add_argument("--only", metavar="PATTERN", help="a regular expression, searched for in the losses' names")
     parser.add_argument("--platform", choices=compiled.PLATFORMS, help="one of the two")
+    parser.add_argument(
+        "--mesh", action="store_true", help="losses over sharded classes on 16 TPUs instead, and the large head"
+    )
     parser.add_argument("--topology", default=compiled.V5E, help="which TPU (%(default)s), as v6e:2x2")
     parser.add_argument(
         "--target", type=Path, default=compiled.H100, help="a GpuTargetConfigProto of which GPU, as text"
@@ -245,8 +249,24 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def print_mesh(args: argparse.Namespace) -> None:
+    """What each device of a mesh holds and sends."""
+    results = []
+    for result in on_mesh.measure_all(compiled.devices("tpu", on_mesh.TOPOLOGY), DTYPES):
+        results.append(result)
+        *_, line = on_mesh.lines(results[-1:])
+        print("  ".join(cell.strip("`").ljust(20 if place < 2 else 10) for place, cell in enumerate(line)), flush=True)
+    if args.markdown:
+        command = shlex.join(["python", "-m", "benchmarks.accelerators", *sys.argv[1:]])
+        of = ", ".join(f"{name} {version}" for name, version in versions().items() if name in ("jax", "libtpu"))
+        args.markdown.write_text(on_mesh.markdown(results, command, of))
+
+
 def main() -> None:
     args = parse_arguments()
+    if args.mesh:
+        print_mesh(args)
+        return
     platforms = [args.platform] if args.platform else compiled.PLATFORMS
     try:
         there = {name: compiled.devices(name, args.topology, args.target)[0] for name in platforms}

@@ -54,8 +54,8 @@ def _angle_of_units(x: Array, y: Array) -> Angle:
     """1 - cos by |unit|^2 + rest = 1: two passes."""
     (unit_x, rest_x, scale_x, per_length_x), (unit_y, rest_y, scale_y, per_length_y) = _unit(x), _unit(y)
     apart = 0.5 * (jnp.square(unit_x - unit_y).sum(-1) + (rest_x + rest_y))
-    # Not from 1 - cos: the cosine of orthogonal vectors is 0, where a hinge may close. Nor from the units, which XLA would
-    # store. Lengths are at least 1e-6, so that what underflows is nothing.
+    # Not from 1 - cos: the cosine of orthogonal vectors is 0, where a hinge may close. Nor from the units, which XLA
+    # would store. Lengths are at least 1e-6, so that what underflows is nothing.
     cosine = (x * y).sum(-1) * (scale_x * per_length_x) * (scale_y * per_length_y)
     cosine = jnp.where(jnp.isfinite(cosine), cosine, 1 - apart)
     return Angle(apart, cosine, scale_x, scale_y, per_length_x, per_length_y)

@@ -27,7 +27,16 @@ def draw_features(rng: np.random.Generator, batch: tuple[int, ...], options: dic
 
 
 def linear_cross_entropy_oracle(
-    pred, kernel, target, bias=None, ignore_index=None, z_loss=0.0, logit_softcap=None, chunk_size=None, **options
+    pred,
+    kernel,
+    target,
+    bias=None,
+    ignore_index=None,
+    z_loss=0.0,
+    logit_softcap=None,
+    chunk_size=None,
+    blocks=None,
+    **options,
 ):
     logits = (pred[..., None] * kernel).sum(-2) + np.asarray(0.0 if bias is None else bias)
     if logit_softcap is not None:
@@ -38,7 +47,18 @@ def linear_cross_entropy_oracle(
 
 
 def torch_linear(
-    nn, pred, kernel, target, *, bias=None, z_loss=0.0, logit_softcap=None, chunk_size=None, reduction="mean", **options
+    nn,
+    pred,
+    kernel,
+    target,
+    *,
+    bias=None,
+    z_loss=0.0,
+    logit_softcap=None,
+    chunk_size=None,
+    blocks=None,
+    reduction="mean",
+    **options,
 ):
     logits = pred @ kernel if bias is None else pred @ kernel + bias
     if logit_softcap is not None:
@@ -95,7 +115,7 @@ RECORDS = (
             {"chunk_size": 5},
             {},
             {"bias": [0.5, -1.0, 2.0, 0.1], "weight": [0.5, 2.0, 0.0, 1.5], "ignore_index": 1, "label_smoothing": 0.2},
-            {"weight": [0.5, 2.0, 0.0, 1.5], "z_loss": 0.3, "chunk_size": 2},
+            {"weight": [0.5, 2.0, 0.0, 1.5], "z_loss": 0.3, "chunk_size": 2, "blocks": "classes"},
             {
                 "bias": [0.5, -1.0, 2.0, 0.1],
                 "weight": [0.5, 2.0, 0.0, 1.5],
@@ -104,6 +124,7 @@ RECORDS = (
                 "z_loss": 0.1,
                 "logit_softcap": 3.0,
                 "chunk_size": 1,
+                "blocks": "classes",
             },
         ),
         own_mean=lambda options: "weight" in options and bool(options.keys() & {"label_smoothing", "z_loss"}),
@@ -128,6 +149,9 @@ RECORDS = (
             option("chunk_size", 0, (LOGITS, LOGITS.T, LABELS)),
             option("precision", "exact", (LOGITS, LOGITS.T, LABELS)),
             option("chunk_size", 2.0, (LOGITS, LOGITS.T, LABELS)),
+            option("blocks", "rows", (LOGITS, LOGITS.T, LABELS)),
+            option("num_classes", 4, (LOGITS, LOGITS.T, LABELS)),
+            option("feature_axis_name", "data", (LOGITS, LOGITS.T, LABELS)),
         ),
         reports=(
             Bad(

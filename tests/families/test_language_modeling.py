@@ -376,3 +376,48 @@ def test_precision_is_an_option_of_eager_calls():
         for precision in (None, "high", jax.lax.Precision.HIGHEST)
     ]
     np.testing.assert_allclose(calls, calls[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"label_smoothing": 0.1, "logit_softcap": 2.0, "weight": jnp.linspace(0, 2, 11)}]
+)
+@pytest.mark.parametrize("how", [{}, {"chunk_size": 4}, {"chunk_size": 4, "blocks": "classes"}], ids=str)
+def test_padded_classes_are_as_if_they_were_not_there(options, how):
+    labels = jnp.abs(LABELS) % 7
+
+    def padded(features, kernel, bias):
+        return jaxloss.linear_cross_entropy(features, kernel, labels, bias=bias, num_classes=7, **options, **how)
+
+    def cut(features, kernel, bias):
+        seven = options | ({"weight": options["weight"][:7]} if options else {})
+        return jaxloss.linear_cross_entropy(features, kernel[:, :7], labels, bias=bias[:7], **seven)
+
+    found, expected = (jax.jit(jax.value_and_grad(f, (0, 1, 2)))(FEATURES, KERNEL, BIAS) for f in (padded, cut))
+    for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+    with_padding = jaxloss.linear_cross_entropy(FEATURES, KERNEL, labels.at[0, 0].set(7), num_classes=7, **how)
+    assert np.isnan(with_padding)
+
+
+def test_blocks_of_classes_under_vmap():
+    """The passes are mapped as they are, and with their derivatives: over the tokens, or over the kernel."""
+    kernels = jnp.stack([KERNEL, KERNEL * 0.5])
+
+    def loss(features, kernel, labels):
+        options = {"chunk_size": 4, "blocks": "classes", "bias": BIAS}
+        return jaxloss.linear_cross_entropy(features, kernel, labels, **options)
+
+    def derived(features, kernel, labels):
+        of_kernel = functools.partial(loss, features, labels=labels)
+        slope = lambda kernel: jnp.sum(jax.grad(of_kernel)(kernel) ** 2)  # noqa: E731
+        return jax.value_and_grad(loss, (0, 1))(features, kernel, labels), jax.grad(slope)(kernel)
+
+    labels, alone = jnp.abs(LABELS), jax.jit(derived)
+    for axes in ((0, None, 0), (None, 0, None)):
+        arrays = FEATURES if axes[0] == 0 else FEATURES[0], kernels if axes[1] == 0 else KERNEL, labels
+        arrays = (*arrays[:2], labels if axes[2] == 0 else labels[0])
+        mapped = jax.jit(jax.vmap(derived, axes))(*arrays)
+        for place in range(2):
+            one = [array[place] if axis == 0 else array for array, axis in zip(arrays, axes, strict=True)]
+            for ours, theirs in zip(jax.tree.leaves(mapped), jax.tree.leaves(alone(*one)), strict=True):
+                np.testing.assert_allclose(ours[place], theirs, rtol=1e-5, atol=1e-6)

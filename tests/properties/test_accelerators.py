@@ -3,6 +3,8 @@
 Peers are compiled too, or taken from the stored results if these are of the same jax.
 """
 
+import functools
+
 import jax
 import pytest
 
@@ -14,7 +16,7 @@ try:
 except compiled.MissingCompilerError as missing:
     pytest.skip(str(missing), allow_module_level=True)
 
-from benchmarks import accelerators
+from benchmarks import accelerators, mesh
 
 STORED = accelerators.read() if accelerators.stored_versions()["jax"] == jax.__version__ else {}
 
@@ -44,3 +46,31 @@ def test_the_count_of_the_text_is_the_compilers_own_where_there_is_no_loop():
         assert compiled.count(program).accessed == pytest.approx(
             compiled.hlo.Module(program.as_text()).accessed(), rel=0.01
         ), platform
+
+
+@functools.cache
+def plain_head(layout, dtype):
+    return mesh.measure_head(mesh_devices(), layout, "plain", dtype)
+
+
+def mesh_devices():
+    return compiled.devices("tpu", mesh.TOPOLOGY)
+
+
+@pytest.mark.parametrize("layout", mesh.LAYOUTS)
+@pytest.mark.parametrize("dtype", accelerators.DTYPES)
+@pytest.mark.parametrize("kind", mesh.MESHES)
+def test_the_large_head_keeps_its_memory_on_every_layout(layout, dtype, kind):
+    result, plain = mesh.measure_head(mesh_devices(), layout, kind, dtype), plain_head(layout, dtype)
+    assert result.temporaries <= 1e6 * mesh.BARS[layout][dtype]
+    assert result.bytes_sent <= mesh.SENT * plain.bytes_sent
+    # Four products of blocks of classes against three.
+    assert result.products <= 4.05 / 3 * mesh.products_of(layout)
+
+
+@pytest.mark.parametrize("loss", mesh.LOSSES, ids=[loss.__name__ for loss in mesh.LOSSES])
+def test_sharded_classes_hold_and_send_a_few_numbers_a_row(loss):
+    result = mesh.measure_logits(mesh_devices(), loss, "float32")
+    rows = mesh.SIZE[0] // mesh.SHAPE[0]
+    assert result.temporaries <= 1e6 + 64 * rows
+    assert result.bytes_sent <= 64 * rows
