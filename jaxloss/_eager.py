@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.core import Tracer
+from jax.sharding import PartitionSpec
 
 from jaxloss._contracts.arrays import asserting, python_number, saturated
 from jaxloss._contracts.options import Demands, Number
@@ -155,4 +156,5 @@ def _is_static(value: Any) -> bool:
         return value.func in NAMED.values() and all(map(_is_static, (*value.args, *value.keywords.values())))
     if isinstance(value, Array | np.ndarray):
         return False
-    return value is None or isinstance(value, int | float | str | np.generic | enum.Enum) or value in NAMED.values()
+    kinds = int | float | str | np.generic | enum.Enum | PartitionSpec
+    return value is None or isinstance(value, kinds) or value in NAMED.values()
