@@ -16,7 +16,7 @@ from jaxloss._kernels.linear_cross_entropy.loops import finite, repeat, zeros_li
 from jaxloss._numerics.cross_entropy import all_zero
 from jaxloss._numerics.passes import Passes, by_passes
 from jaxloss._numerics.safe import safe_multiply
-from jaxloss._numerics.shards import Shard, sum_over, varying_together
+from jaxloss._numerics.shards import sum_over, varying_together
 from jaxloss._numerics.xla import UPDATES_BFLOAT16_IN_PLACE, stay_in_loop
 
 
@@ -51,18 +51,29 @@ def class_sums(layer: Layer, kernel: Array, arrays: dict[str, Array], pred: Arra
     *head, target = varying_together(
         (kernel, arrays, pred.reshape(target.size, pred.shape[-1]), shard.local(target.reshape(-1)))
     )
-    sums = _added_up(layer.shard, by_passes(_PASSES, layer, Head(*head), target))
+    sums = _added_up(layer, by_passes(_PASSES, layer, Head(*head), target))
     return Sums(*(each.reshape(shape) for each in sums))
 
 
-def _added_up(shard: Shard, sums: Sums) -> Sums:
+def _added_up(layer: Layer, sums: Sums) -> Sums:
     """Over the devices that have classes of the same tokens."""
+    shard = layer.shard
     if shard.axis_name is None:
         return sums
     largest = finite(shard.largest(sums.log_others))
-    own, others, weighted = shard.sums(sums.own, jnp.exp(sums.log_others - largest), sums.weighted)
+    own, others, weighted = _summed(layer, sums._replace(log_others=jnp.exp(sums.log_others - largest)))
     none = others == 0
     return Sums(own, jnp.where(none, -jnp.inf, largest + jnp.log(jnp.where(none, 1.0, others))), weighted)
+
+
+def _summed(layer: Layer, sums: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+    """In one collective, of what is needed."""
+    own, others, weighted = sums
+    if all_zero(layer.numbers.smoothing):
+        own, others = layer.shard.sums(own, others)
+        return own, others, jnp.zeros_like(own)
+    own, others, weighted = layer.shard.sums(own, others, weighted)
+    return own, others, weighted
 
 
 class _Block(NamedTuple):
@@ -129,7 +140,7 @@ def _value(layer: Layer, head: Head, target: Array) -> Sums:
     each = _zeros(target, layer.dtype, target)
     largest, (own, others, weighted) = repeat(layer.blocks_of_classes, add, (each - jnp.inf, (each, each, each)))
     sums = Sums(own, largest + jnp.log(jnp.where(largest == -jnp.inf, 1.0, others)), weighted)
-    return _added_up(layer.shard, sums) if layer.layout else sums
+    return _added_up(layer, sums) if layer.layout else sums
 
 
 def _definition(layer: Layer, head: Head, target: Array, known: Sums) -> Sums:
@@ -145,7 +156,7 @@ def _definition(layer: Layer, head: Head, target: Array, known: Sums) -> Sums:
     own, others, weighted = repeat(layer.blocks_of_classes, add, (each, each, each))
     log_scale = known.log_others
     if layer.layout:
-        own, others, weighted = layer.shard.sums(own, others, weighted)
+        own, others, weighted = _summed(layer, (own, others, weighted))
         log_scale = layer.shard.largest(log_scale)  # The same everywhere, and now known to be.
     return Sums(own, log_scale + jnp.log(jnp.where(others == 0, 1.0, others)), weighted)
 
@@ -173,7 +184,7 @@ def _forward(layer: Layer, head: Head, target: Array, known: Sums, dots: Any) ->
 
     each = _zeros(target, layer.dtype, target)
     sums = repeat(layer.blocks_of_classes, add, (each, each, each))
-    return Sums(*(layer.shard.sums(*sums) if layer.layout else sums))
+    return Sums(*(_summed(layer, sums) if layer.layout else sums))
 
 
 def _backward(layer: Layer, head: Head, target: Array, known: Sums, cotangents: Sums) -> Head:
