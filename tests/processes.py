@@ -21,6 +21,8 @@ from jax.sharding import PartitionSpec as P
 import jaxloss
 
 PROCESSES, DEVICES = 2, 4
+# 4 by 2 devices, in an order in which the processes share out the batch or the classes between them.
+MESHES = {"batch": lambda devices: devices.reshape(4, 2), "classes": lambda devices: devices.reshape(2, 4).T}
 RNG = np.random.default_rng(0)
 TOKENS, FEATURES, CLASSES = 16, 8, 24
 PRED, KERNEL = RNG.normal(size=(TOKENS, FEATURES)), RNG.normal(size=(FEATURES, CLASSES))
@@ -152,21 +154,17 @@ def numbers(name: str, devices: Any = None) -> list[Any]:
     return [np.asarray(multihost_utils.process_allgather(leaf, tiled=True)) for leaf in jax.tree.leaves(result)]
 
 
-def meshes() -> dict[str, Any]:
-    """4 by 2 devices: the processes share either the batch or the classes out among them."""
-    devices = np.asarray(jax.devices())
-    return {"batch": devices.reshape(4, 2), "classes": devices.reshape(2, 4).T}
-
-
 def main(address: str, process: str, folder: str) -> None:
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.config.update("jax_enable_x64", True)
     jax.distributed.initialize(address, num_processes=PROCESSES, process_id=int(process))
     assert (jax.process_count(), jax.local_device_count()) == (PROCESSES, DEVICES)
-    for kind, devices in meshes().items():
+    for kind, order in MESHES.items():
         for name in NAMES:
             print(kind, name, flush=True)
-            np.savez(os.path.join(folder, f"{kind}, {name}, {process}.npz"), *numbers(name, devices))
+            np.savez(
+                os.path.join(folder, f"{kind}, {name}, {process}.npz"), *numbers(name, order(np.asarray(jax.devices())))
+            )
 
 
 if __name__ == "__main__":

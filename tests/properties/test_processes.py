@@ -11,16 +11,14 @@ import jax
 import numpy as np
 import pytest
 
-from tests.processes import DEVICES, NAMES, PROCESSES, numbers
+from tests.processes import DEVICES, MESHES, NAMES, PROCESSES, numbers
 from tests.support import assert_close
 
 TIMEOUT = 240
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Where both processes, once they have ended, have left their numbers."""
-    folder = tmp_path_factory.mktemp("processes")
+def run_processes(folder):
+    """Until they have written their numbers; what they print is shown if one fails."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
@@ -46,18 +44,21 @@ def folder(tmp_path_factory):
             child.wait()
     if codes != [0] * PROCESSES:
         pytest.fail("\n".join([f"exit codes {codes}", *(log.read_text() for log in logs)]), pytrace=False)
-    return folder
 
 
-@pytest.mark.xdist_group("processes")
-@pytest.mark.parametrize("shared", ["batch", "classes"])
-@pytest.mark.parametrize("name", NAMES)
-def test_two_processes_compute_the_numbers_of_one_device(folder, shared, name):
+def test_two_processes_compute_the_numbers_of_one_device(tmp_path):
     """In value and gradient, and both see the same, whether they have each a part of the batch or of the classes."""
-    with jax.enable_x64(True):
-        expected = numbers(name)
-    for process in range(PROCESSES):
-        with np.load(folder / f"{shared}, {name}, {process}.npz") as found:
-            assert len(found.files) == len(expected)
-            for ours, exact in zip(found.values(), expected, strict=True):
-                assert_close(ours, exact, 1e-12)
+    run_processes(tmp_path)
+    for name in NAMES:
+        with jax.enable_x64(True):
+            expected = numbers(name)
+        found = sorted(tmp_path.glob(f"*, {name}, *.npz"))
+        assert len(found) == len(MESHES) * PROCESSES
+        for path in found:
+            with np.load(path) as file:
+                assert len(file.files) == len(expected)
+                for ours, exact in zip(file.values(), expected, strict=True):
+                    try:
+                        assert_close(ours, exact, 1e-12)
+                    except AssertionError as error:
+                        raise AssertionError(path.stem) from error
