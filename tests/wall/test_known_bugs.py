@@ -876,6 +876,22 @@ def test_a_device_without_tokens_does_not_spoil_the_others():
     holds(graded(on_two_devices(MEAN), pred, keep), 2.5, [[1, 2], [0, 0]])
 
 
+def test_class_weights_are_counted_over_all_devices():
+    """Each device divided by the weights of its own labels, and the mean of these was taken.
+
+    https://github.com/pytorch/pytorch/issues/185167
+    """
+    log_p, labels, weight = np.log([[[0.5, 0.5]], [[0.75, 0.25]]]), np.array([[0], [1]]), jnp.array([1.0, 3.0])
+
+    def on_mesh(reduction):
+        loss = functools.partial(jaxloss.nll_loss, weight=weight, reduction=reduction)
+        return lambda log_p, labels: jax.vmap(loss, axis_name="data")(log_p, labels)[0]
+
+    own, other = math.log(2), math.log(4)
+    assert_close(graded(on_mesh(mean_of_means), log_p, labels)[0], (own + other) / 2, 1e-5)
+    holds(graded(on_mesh(MEAN), log_p, labels), (own + 3 * other) / 4, [[[-0.25, 0]], [[0, -0.75]]])
+
+
 # Classes on devices
 
 ROWS, WHOLE = P(None, "model"), P()
