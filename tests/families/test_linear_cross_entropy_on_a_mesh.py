@@ -112,6 +112,56 @@ def test_a_layout_changes_no_number(mesh_kind, blocks, reduction, name, features
             assert_close(ours, theirs, 1e-12)
 
 
+# Where tokens lie on a mesh of 2 x 2 x 2, their shape, and of the kernel the axes and sizes of features and classes.
+BATCH = ("data", "fsdp")
+PLACES = {
+    "sequences on the second axis": (P("data", "fsdp"), (4, 8), ("fsdp", 8), ("model", 16)),
+    "one sequence": (P(None, "fsdp"), (1, 8), ("fsdp", 8), (None, 16)),
+    "a batch over two axes": (P(BATCH), (8, 3), ("fsdp", 8), ("model", 16)),
+    "a batch and features over two axes": (P(BATCH), (8, 3), (BATCH, 8), (None, 13)),
+    "classes over two axes": (P("data"), (4, 3), (None, 5), (("fsdp", "model"), 16)),
+    "a batch on no axis": (P(), (7, 3), (None, 5), ("model", 16)),
+    "sizes that divide nothing": (P(), (7,), (None, 5), (None, 13)),
+    "padding on more than one device": (P(BATCH), (8, 3), ("fsdp", 8), ("model", 16)),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("mesh_kind", MESHES)
+@pytest.mark.one_in(5)
+def test_tokens_and_classes_may_lie_anyhow(mesh_kind, place):
+    """The value and its gradient, whichever axes shard the batch, and if none does."""
+    batch, shape, (feature_axis, features), (class_axis, classes) = PLACES[place]
+    axis_type = AxisType.Explicit if mesh_kind == "explicit" else AxisType.Auto
+    mesh = jax.make_mesh((2, 2, 2), ("data", "fsdp", "model"), axis_types=(axis_type,) * 3)
+    rng = np.random.default_rng(0)
+    exist = 3 if place.startswith("padding") else classes
+    arrays = rng.normal(size=(*shape, features)), rng.normal(size=(features, classes)), rng.normal(size=classes)
+    given = *arrays, rng.integers(exist, size=shape)
+    specs = batch, P(feature_axis, class_axis), P(class_axis), batch
+    names = {"feature_axis_name": feature_axis, "class_axis_name": class_axis}
+
+    def loss(pred, kernel, bias, labels, **more):
+        options = {"chunk_size": 2, "num_classes": exist, "label_smoothing": 0.1}
+        return jaxloss.linear_cross_entropy(pred, kernel, labels, bias=bias, **options, **more)
+
+    on_mesh = loss
+    if mesh_kind == "automatic":
+        on_mesh = functools.partial(loss, batch_spec=batch, **names)
+    elif mesh_kind != "explicit":
+        axes = tuple(jax.tree.leaves(tuple(batch)))
+        mean = functools.partial(jaxloss.reductions.mean, axis_name=axes) if axes else "mean"
+        local, check = functools.partial(loss, reduction=mean, **names), mesh_kind == "shard_map"
+        on_mesh = jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=P(), check_vma=check)
+    with jax.enable_x64(True):
+        expected = jax.jit(jax.value_and_grad(loss, (0, 1, 2)))(*given)
+        with jax.set_mesh(mesh):
+            placed = [jax.device_put(a, NamedSharding(mesh, spec)) for a, spec in zip(given, specs, strict=True)]
+            found = jax.jit(jax.value_and_grad(on_mesh, (0, 1, 2)))(*placed)
+        for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+            assert_close(ours, theirs, 1e-12)
+
+
 EDGES = {
     "a label out of range": ({}, -1, 0.0),
     "a label that is padding": ({"num_classes": 15}, 15, 0.0),

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.sharding import PartitionSpec as P
 
 import jaxloss
 from tests.support import assert_close
@@ -873,3 +874,119 @@ def test_a_device_without_tokens_does_not_spoil_the_others():
     pred, keep = jnp.array([[1.0, 2.0], [4.0, 5.0]]), jnp.array([[True, True], [False, False]])
     assert np.isnan(graded(on_two_devices(mean_of_means), pred, keep)[0])
     holds(graded(on_two_devices(MEAN), pred, keep), 2.5, [[1, 2], [0, 0]])
+
+
+def test_class_weights_are_counted_over_all_devices():
+    """Each device divided by the weights of its own labels, and the mean of these was taken.
+
+    https://github.com/pytorch/pytorch/issues/185167
+    """
+    log_p, labels, weight = np.log([[[0.5, 0.5]], [[0.75, 0.25]]]), np.array([[0], [1]]), jnp.array([1.0, 3.0])
+
+    def on_mesh(reduction):
+        loss = functools.partial(jaxloss.nll_loss, weight=weight, reduction=reduction)
+        return lambda log_p, labels: jax.vmap(loss, axis_name="data")(log_p, labels)[0]
+
+    own, other = math.log(2), math.log(4)
+    assert_close(graded(on_mesh(mean_of_means), log_p, labels)[0], (own + other) / 2, 1e-5)
+    holds(graded(on_mesh(MEAN), log_p, labels), (own + 3 * other) / 4, [[[-0.25, 0]], [[0, -0.75]]])
+
+
+# Classes on devices
+
+ROWS, WHOLE = P(None, "model"), P()
+
+
+def over_classes(loss, *specs, out_specs=WHOLE):
+    """The loss on two devices, each with half of the classes."""
+    mesh = jax.make_mesh((2,), ("model",), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:2])
+    return jax.shard_map(loss, mesh=mesh, in_specs=specs, out_specs=out_specs)
+
+
+def log_softmax_of_parts(logits):
+    largest = jax.lax.pmax(jax.lax.stop_gradient(logits.max(-1, keepdims=True)), "model")
+    return logits - largest - jnp.log(jax.lax.psum(jnp.exp(logits - largest).sum(-1, keepdims=True), "model"))
+
+
+def test_smoothing_counts_the_classes_of_all_devices():
+    """The mean log-probability was that of a device's own classes: each has another loss, and none is right.
+
+    https://github.com/NVIDIA/Megatron-LM/issues/737 and https://github.com/NVIDIA/Megatron-LM/issues/7464
+    """
+    logits, labels = np.array([[2.0, 1.0, -1.0, 0.0]]), np.array([2])
+    values, slopes = rows_of_cross_entropy(logits, 0.9 * np.eye(4)[labels] + 0.1 / 4)
+
+    def theirs(logits):
+        log_p = log_softmax_of_parts(logits)
+        own = jax.lax.psum(jnp.sum(log_p * (jnp.arange(2) == labels[0] - 2 * jax.lax.axis_index("model"))), "model")
+        return -0.9 * own - 0.1 * log_p.mean(keepdims=True)
+
+    on_each = over_classes(theirs, ROWS, out_specs=ROWS)(logits)
+    assert np.all(np.abs(on_each - values) > 0.01)
+    assert abs(on_each[0, 0] - on_each[0, 1]) > 0.1
+    ours = functools.partial(jaxloss.cross_entropy, label_smoothing=0.1, class_axis_name="model")
+    holds(graded(over_classes(ours, ROWS, WHOLE), logits, labels), values[0], slopes)
+
+
+def test_logits_that_are_whole_are_not_taken_for_parts():
+    """Gathered logits went to the loss of sharded ones: a class counts once a device, and the loss has log 2 too much.
+
+    https://github.com/NVIDIA/Megatron-LM/issues/7452
+    """
+    logits, labels = jnp.array([[2.0, 1.0, -1.0, 0.0]]), jnp.array([2])
+    theirs = over_classes(lambda logits: -log_softmax_of_parts(logits)[0, 2], WHOLE)
+    right = jaxloss.cross_entropy(logits, labels)
+    assert_close(theirs(logits), right + math.log(2), 1e-6)
+    ours = functools.partial(jaxloss.cross_entropy, class_axis_name="model")
+    with pytest.raises(AssertionError, match="`pred` must hold another part on each"):
+        over_classes(ours, WHOLE, WHOLE)(logits, labels)
+    assert_close(over_classes(ours, ROWS, WHOLE)(logits, labels), right, 1e-6)
+
+
+@jax.custom_jvp
+def with_the_gradient_of_the_identity(logits):
+    return log_softmax_of_parts(logits)
+
+
+@with_the_gradient_of_the_identity.defjvp
+def _identity(primals, tangents):
+    return log_softmax_of_parts(*primals), tangents[0]
+
+
+def test_log_probabilities_of_parts_have_the_gradient_of_all_classes():
+    """The value is right, and no gradient reaches the other classes: softmax is missing from it.
+
+    https://github.com/pytorch/pytorch/issues/190746
+    """
+    logits, q = np.array([[2.0, 1.0, -1.0, 0.0]]), np.array([[0.0, 0.75, 0.25, 0.0]])
+
+    def theirs(logits, q):
+        return -jax.lax.psum(jnp.sum(q * with_the_gradient_of_the_identity(logits)), "model")
+
+    values, slopes = rows_of_cross_entropy(logits, q)
+    holds(graded(over_classes(theirs, ROWS, ROWS), logits, q), values[0], -q)
+    ours = functools.partial(jaxloss.soft_target_cross_entropy, class_axis_name="model")
+    holds(graded(over_classes(ours, ROWS, ROWS), logits, q), values[0], slopes)
+
+
+@pytest.mark.parametrize("softcap", [None, 5.0])
+def test_classes_that_are_padding_have_no_probability(softcap):
+    """Padding has the logit 0 where all others are far below it; a softcap makes a finite logit of -inf.
+
+    https://github.com/verl-project/verl/issues/2899, https://github.com/verl-project/verl/pull/5349 and
+    https://github.com/unslothai/unsloth/pull/10616
+    """
+    pred, kernel, labels = np.array([[20.0]]), np.array([[-6.0, -6.2, -6.4]]), np.array([1])
+    cap = (lambda x: x) if softcap is None else (lambda x: softcap * np.tanh(x / softcap))
+    logits, slope = cap(pred * kernel)[0], 0 if softcap else 1
+    right, (p_less_q,) = rows_of_cross_entropy(logits[None], np.eye(3)[labels])
+    padding = 0.0 if softcap is None else cap(-INF)
+    assert np.log(np.exp([*logits, padding] - logits[1]).sum()) > right + 0.2
+
+    def ours(kernel, pred, labels):
+        options = {"num_classes": 3, "class_axis_name": "model"}
+        return jaxloss.linear_cross_entropy(pred, kernel, labels, logit_softcap=softcap, **options)
+
+    padded = np.pad(kernel, ((0, 0), (0, 1)))
+    result = graded(over_classes(ours, ROWS, WHOLE, WHOLE), padded, pred, labels)
+    holds(result, right[0], [[*(slope * 20 * p_less_q), 0]])
