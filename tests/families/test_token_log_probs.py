@@ -55,10 +55,10 @@ def derived(function):
             return function(*arrays, *constants)
 
         def total(arrays):
-            return sum(jnp.vdot(cotangent, part) for cotangent, part in zip(COTANGENTS, of_arrays(arrays), strict=True))
+            return sum(jnp.sum(cotangent * part) for cotangent, part in zip(COTANGENTS, of_arrays(arrays), strict=True))
 
         def slope(arrays):
-            return sum(jnp.vdot(part, along) for part, along in zip(gradient(arrays), DIRECTION, strict=True))
+            return sum(jnp.sum(part * along) for part, along in zip(gradient(arrays), DIRECTION, strict=True))
 
         gradient, along = jax.grad(total), [jnp.asarray(each) for each in DIRECTION]
         values, tangents = jax.jvp(of_arrays, (arrays,), (along,))
