@@ -33,7 +33,7 @@ from jaxloss.detection import (
     generalized_box_iou_loss,
 )
 from jaxloss.divergence import kl_div
-from jaxloss.language_modeling import linear_cross_entropy
+from jaxloss.language_modeling import linear_cross_entropy, linear_token_log_probs, token_log_probs
 from jaxloss.margin import (
     hinge_embedding_loss,
     hinge_loss,
@@ -112,6 +112,7 @@ __all__ = [
     "l1_loss",
     "language_modeling",
     "linear_cross_entropy",
+    "linear_token_log_probs",
     "log_cosh_loss",
     "margin",
     "margin_ranking_loss",
@@ -138,6 +139,7 @@ __all__ = [
     "soft_target_cross_entropy",
     "softmax_focal_loss",
     "squared_hinge_loss",
+    "token_log_probs",
     "triplet_margin_loss",
     "triplet_margin_with_distance_loss",
     "value_loss",

@@ -1,7 +1,7 @@
-"""Language models: large vocabularies."""
+"""Language models: large vocabularies, and log-probabilities of tokens, from which preferences and policies learn."""
 
 import functools
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, overload
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +12,17 @@ from jaxtyping import Bool, Float, Integer, Real
 
 from jaxloss._call import INDICES, Call
 from jaxloss._eager import compiled_when_eager
-from jaxloss._kernels.linear_cross_entropy import Blocks, linear_cross_entropy_in_blocks
+from jaxloss._kernels.linear_cross_entropy import (
+    Blocks,
+    linear_cross_entropy_in_blocks,
+    token_log_probs_in_blocks,
+)
 from jaxloss._kernels.linear_cross_entropy.layer import Options
-from jaxloss._kernels.linear_cross_entropy.layout import named_layout
+from jaxloss._kernels.linear_cross_entropy.layout import Layout, named_layout
+from jaxloss._numerics.labels import is_class
+from jaxloss._numerics.safe import nan_unless
 from jaxloss._numerics.shards import Shard
+from jaxloss._numerics.softmax import entropy, negative_log_likelihood, softcapped, tempered
 from jaxloss._typing import ArrayLike, AxisName
 from jaxloss.reductions import Reduction
 
@@ -132,39 +139,334 @@ def linear_cross_entropy(
     >>> print(f"{linear_cross_entropy(features, kernel, jnp.array([1]), z_loss=0.1, logit_softcap=2.0):.4f}")
     1.0074
     """
-    layout = None
-    if batch_spec is not None:  # On an automatic mesh, where arrays are whole to the caller.
-        layout = named_layout("linear_cross_entropy", batch_spec, feature_axis_name, class_axis_name)
-        class_axis_name = feature_axis_name = None
+    layout, feature_axis_name, class_axis_name = _layout(
+        "linear_cross_entropy", batch_spec, feature_axis_name, class_axis_name
+    )
     call = Call("linear_cross_entropy", sample_weight, where, reduction, class_axis_name=class_axis_name)
     feature_axes = call.mesh_axes(feature_axis_name=feature_axis_name)
     pred, kernel, bias = _dense(call, pred, kernel, bias, feature_axes)
-    target = call.class_indices(pred, pred.ndim - 1, target, INDICES)
-    call.hide(target.shape, bias.dtype)
-    call.ignore(target, ignore_index)
-    (target,), (pred,) = call.visible(0, target), call.visible(0.0, pred)
-    classes = call.count_classes(1, kernel=kernel)
+    labels = _labels(call, pred, kernel, bias, target, ignore_index, num_classes)
     weight = None if weight is None else call.one_per_class(kernel.shape[1], weight=weight)
-    padded = 0 if num_classes is None else classes - _number_of_classes(call, classes, num_classes)
-    call.check_labels(target, classes - padded)
-    exists = None
-    if padded:
-        # A logit of -inf, no weight, and labels that name no class.
-        exists = Shard(kernel.shape[1], call.class_axis_name).indices() < classes - padded
-        weight = jnp.where(exists, jnp.ones_like(bias) if weight is None else weight, 0.0)
-        target = jnp.where(target < classes - padded, target, -1)
+    if labels.exists is not None:
+        weight = jnp.where(labels.exists, jnp.ones_like(bias) if weight is None else weight, 0.0)
     options = Options(
         bias=bias,
         weight=weight,
         smoothing=call.fraction(label_smoothing=label_smoothing),
         z_loss=call.nonnegative(z_loss=z_loss),
         softcap=None if logit_softcap is None else call.positive(logit_softcap=logit_softcap),
-        padding=jnp.where(exists, 0.0, -jnp.inf).astype(bias.dtype) if exists is not None else None,
+        padding=labels.padding,
     )
     how = Blocks(
-        _blocks(call, blocks), _chunk_size(call, chunk_size), _precision(call, precision), padded, feature_axes, layout
+        _blocks(call, blocks),
+        _chunk_size(call, chunk_size),
+        _precision(call, precision),
+        labels.padded,
+        feature_axes,
+        layout,
     )
-    return linear_cross_entropy_in_blocks(call, pred, kernel, target, options, how)
+    return linear_cross_entropy_in_blocks(call, labels.pred, kernel, labels.target, options, how)
+
+
+@overload
+def token_log_probs(
+    pred: Float[ArrayLike, "*shape"],
+    target: Integer[ArrayLike, "*batch"],
+    *,
+    axis: int = -1,
+    ignore_index: Integer[ArrayLike, ""] | None = None,
+    logit_softcap: Real[ArrayLike, ""] | None = None,
+    temperature: Real[ArrayLike, ""] = 1.0,
+    with_entropy: Literal[False] = False,
+    class_axis_name: AxisName | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
+) -> Float[Array, "*batch"]: ...
+
+
+@overload
+def token_log_probs(
+    pred: Float[ArrayLike, "*shape"],
+    target: Integer[ArrayLike, "*batch"],
+    *,
+    axis: int = -1,
+    ignore_index: Integer[ArrayLike, ""] | None = None,
+    logit_softcap: Real[ArrayLike, ""] | None = None,
+    temperature: Real[ArrayLike, ""] = 1.0,
+    with_entropy: Literal[True],
+    class_axis_name: AxisName | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
+) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]: ...
+
+
+@compiled_when_eager
+def token_log_probs(
+    pred: Float[ArrayLike, "*shape"],
+    target: Integer[ArrayLike, "*batch"],
+    *,
+    axis: int = -1,
+    ignore_index: Integer[ArrayLike, ""] | None = None,
+    logit_softcap: Real[ArrayLike, ""] | None = None,
+    temperature: Real[ArrayLike, ""] = 1.0,
+    with_entropy: bool = False,
+    class_axis_name: AxisName | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
+) -> Float[Array, "*batch"] | tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:
+    r"""Log-probabilities of the tokens that were chosen, and how undecided the model was: arrays, no loss.
+
+        logits  = softcap(pred) / T          softcap(x) = c tanh(x / c), T = temperature
+        log p_y = logits_y - log(sum_c exp(logits_c))
+        H       = -sum_c p_c log p_c         with_entropy=True
+
+    What the losses of `jaxloss.policy` take token by token, and those of `jaxloss.preference` as sums or means over
+    the tokens of a response: `token_log_probs(...).sum(-1)`, where a hidden token adds 0; for the mean divide by the
+    tokens that count. The temperature is the one that the tokens were sampled with: it divides after the cap.
+
+    A probability next to 1 has the digits of its logarithm, which is not 0 before it must be. An impossible class, of
+    logit -inf, adds nothing to the entropy, which is 0 where one class is possible; its gradient is finite there too.
+
+    Args:
+        pred: logits, floating, with the classes on `axis`.
+        target: class indices in [0, classes), integer, of the shape of `pred` without `axis`. An index out of range,
+            also a negative one, gives NaN in values and gradient.
+        axis: the class axis of `pred`; 1 for PyTorch's layout.
+        ignore_index: a class index whose tokens are hidden; None for no such index (PyTorch's default is -100).
+        logit_softcap: greater than 0, the bound of the logits' absolute value; None or infinite for no bound. May be
+            traced.
+        temperature: greater than 0, what the logits are divided by. May be traced.
+        with_entropy: whether the entropy is returned too; a Python boolean.
+        class_axis_name: inside `shard_map`, the mesh axis, or several, on which the classes lie: each device passes an
+            even part of them, in the order of the mesh. Indices count all classes. None if each device has all.
+        where: booleans that broadcast to `target`; a token where it is False is hidden, with log-probability 0,
+            entropy 0 and gradient 0.
+
+    Returns:
+        An array of the shape of `target`, or with `with_entropy` a pair of two, the entropy in nats; float32 for
+        half-precision inputs, float64 for float64.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract; float and one-hot targets are refused.
+        ValueError: a Python number `temperature` or `logit_softcap` not above 0, or no such axis.
+        JaxRuntimeError: under `chex.chexify`, an index out of range, or probabilities in place of logits.
+
+    PyTorch: `-torch.nn.functional.cross_entropy(..., reduction="none")`, and `torch.distributions.Categorical`.
+
+    Elsewhere: TRL's `selective_log_softmax` (in bfloat16 for bfloat16 logits) and `entropy_from_logits` (NaN with a
+    logit of -inf), verl's `logprobs_from_logits` and `entropy_from_logits`, tunix's `selective_log_softmax` (a
+    temperature of 0 is taken as 1; here it is refused).
+
+    Reference: sampling at a temperature and the entropy bonus: R. J. Williams and J. Peng, Function Optimization Using
+    Connectionist Reinforcement Learning Algorithms, 1991, doi:10.1080/09540099108946587; the cap: Gemma Team,
+    arXiv:2408.00118.
+
+    >>> logits = jnp.array([0.0, 1.0, -jnp.inf])
+    >>> log_prob, entropy = token_log_probs(logits, 1, with_entropy=True)
+    >>> print(f"{log_prob:.4f} {entropy:.4f}")
+    -0.3133 0.5822
+    """
+    call = Call("token_log_probs", None, where, "none", class_axis_name=class_axis_name)
+    pred, target, axis = call.labelled(INDICES, axis, ignore_index, pred=pred, target=target)
+    if logit_softcap is not None:
+        pred = softcapped(pred, call.positive(logit_softcap=logit_softcap))
+    pred = tempered(pred, call.positive(temperature=temperature))
+    log_probs = call.reduce(-negative_log_likelihood(pred, target, axis, call.class_axis_name))
+    if not with_entropy:
+        return log_probs
+    is_label = nan_unless(is_class(target, call.count_classes(axis, pred=pred)))
+    return log_probs, call.reduce(entropy(pred, axis, call.class_axis_name) * is_label)
+
+
+@overload
+def linear_token_log_probs(
+    pred: Float[ArrayLike, "*batch features"],
+    kernel: Float[ArrayLike, "kernel_features classes"],
+    target: Integer[ArrayLike, "*batch"],
+    *,
+    bias: Float[ArrayLike, " classes"] | None = None,
+    ignore_index: Integer[ArrayLike, ""] | None = None,
+    logit_softcap: Real[ArrayLike, ""] | None = None,
+    temperature: Real[ArrayLike, ""] = 1.0,
+    with_entropy: Literal[False] = False,
+    chunk_size: int | None = None,
+    precision: jax.lax.PrecisionLike = None,
+    num_classes: int | None = None,
+    batch_spec: PartitionSpec | None = None,
+    feature_axis_name: AxisName | None = None,
+    class_axis_name: AxisName | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
+) -> Float[Array, "*batch"]: ...
+
+
+@overload
+def linear_token_log_probs(
+    pred: Float[ArrayLike, "*batch features"],
+    kernel: Float[ArrayLike, "kernel_features classes"],
+    target: Integer[ArrayLike, "*batch"],
+    *,
+    bias: Float[ArrayLike, " classes"] | None = None,
+    ignore_index: Integer[ArrayLike, ""] | None = None,
+    logit_softcap: Real[ArrayLike, ""] | None = None,
+    temperature: Real[ArrayLike, ""] = 1.0,
+    with_entropy: Literal[True],
+    chunk_size: int | None = None,
+    precision: jax.lax.PrecisionLike = None,
+    num_classes: int | None = None,
+    batch_spec: PartitionSpec | None = None,
+    feature_axis_name: AxisName | None = None,
+    class_axis_name: AxisName | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
+) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]: ...
+
+
+@compiled_when_eager
+def linear_token_log_probs(
+    pred: Float[ArrayLike, "*batch features"],
+    kernel: Float[ArrayLike, "kernel_features classes"],
+    target: Integer[ArrayLike, "*batch"],
+    *,
+    bias: Float[ArrayLike, " classes"] | None = None,
+    ignore_index: Integer[ArrayLike, ""] | None = None,
+    logit_softcap: Real[ArrayLike, ""] | None = None,
+    temperature: Real[ArrayLike, ""] = 1.0,
+    with_entropy: bool = False,
+    chunk_size: int | None = None,
+    precision: jax.lax.PrecisionLike = None,
+    num_classes: int | None = None,
+    batch_spec: PartitionSpec | None = None,
+    feature_axis_name: AxisName | None = None,
+    class_axis_name: AxisName | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
+) -> Float[Array, "*batch"] | tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:
+    r"""The log-probabilities and entropies of `token_log_probs` from features and a dense layer, without the logits:
+
+        logits  = softcap(pred @ kernel + bias) / T          softcap(x) = c tanh(x / c), T = temperature
+        log p_y = logits_y - log(sum_c exp(logits_c))
+        H       = -sum_c p_c log p_c                         with_entropy=True
+
+    Blocks hold all tokens and some classes, which are multiplied twice, for the value and for the gradient: four
+    products in all, and in memory one block and no second gradient of the kernel. Gradients are exact for whatever the
+    log-probabilities and the entropies are made into, to features, kernel, bias, temperature and cap; forward mode and
+    second order compute the logits again.
+
+    Features and a kernel of the same half precision are multiplied as they are; in bfloat16 the gradient of the logits
+    is rounded before the products, as that of a layer without blocks is. Any others are multiplied in the wider dtype,
+    float32 at least: for a product in bfloat16 cast the kernel, `kernel.astype(jnp.bfloat16)`.
+
+    The layouts are those of `linear_cross_entropy`: on an explicit mesh the types say how the arrays lie; inside
+    `shard_map` name the axes of the kernel, on an automatic mesh those of the tokens too, `batch_spec`. Then each
+    device has its tokens and its classes, and whole features of one block at a time. Without these names an automatic
+    mesh may gather what is sharded.
+
+    Args:
+        pred: features that enter the last layer of the model, floating.
+        kernel: its weights, floating, as Flax's `Dense` and `Linear` keep them.
+        target: class indices in [0, classes), integer, of the shape of `pred` without its last axis. An index out of
+            range, also a negative one, gives NaN in values and gradient.
+        bias: one number for each class; None for none.
+        ignore_index: a class index whose tokens are hidden; None for no such index (PyTorch's default is -100).
+        logit_softcap: greater than 0, the bound of the logits' absolute value; None or infinite for no bound. May be
+            traced.
+        temperature: greater than 0, what the logits are divided by, after the cap. May be traced.
+        with_entropy: whether the entropy is returned too; a Python boolean.
+        chunk_size: a block takes as many classes as make it as large as the logits of this many tokens; a Python
+            integer. None for 1/256 of the classes, but at least 512.
+        precision: of all products, as `jax.lax.dot` takes it: None, "default", "high", "highest", a `jax.lax.Precision`
+            or a `jax.lax.DotAlgorithmPreset`. JAX's default, None, multiplies float32 on a TPU in one pass of bfloat16
+            and on an NVIDIA GPU in TensorFloat-32: about three decimal digits.
+        num_classes: how many of the kernel's classes exist, a Python integer; the last ones are padding, to a size that
+            a mesh divides: their logits are -inf, their gradient is 0, and a label that names one is out of range. None
+            for all.
+        batch_spec: on an automatic mesh, set by `jax.set_mesh`, how `target` lies, as `PartitionSpec("data")`. Then the
+            axis names below are those of the whole arrays. None otherwise.
+        feature_axis_name: the mesh axis, or several, on which the features of the kernel lie, as FSDP shards them,
+            inside `shard_map` or with `batch_spec`; it shards the tokens too. None if each device has all features.
+        class_axis_name: inside `shard_map`, the mesh axis, or several, on which the classes lie: each device passes an
+            even part of them, in the order of the mesh, in `kernel` and `bias`. Indices count all classes. With
+            `batch_spec` the same of whole arrays. None if each device has all.
+        where: booleans that broadcast to `target`; a token where it is False is hidden, with log-probability 0,
+            entropy 0 and gradient 0.
+
+    Returns:
+        An array of the shape of `target`, or with `with_entropy` a pair of two, the entropy in nats; float32 for
+        half-precision inputs, float64 for float64.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract; float and one-hot targets are refused.
+        ValueError: a Python number out of its domain, or axes that the mesh does not have.
+        JaxRuntimeError: under `chex.chexify`, an index out of range.
+
+    PyTorch: `-torch.nn.functional.linear_cross_entropy(..., reduction="none")`, from 2.13 on; its kernel is (classes,
+    features), and it has no entropy.
+
+    Elsewhere: Liger's fused linear losses compute the log-probabilities inside each loss; verl's
+    `FusedLinearForPPO` returns both; TRL's `use_liger_kernel` takes Liger's. tunix and MaxText store the logits.
+
+    Reference: E. Wijmans et al., Cut Your Losses in Large-Vocabulary Language Models, arXiv:2411.09009; the cap: Gemma
+    Team, arXiv:2408.00118.
+
+    >>> features, kernel = jnp.array([[1.0, 2.0]]), jnp.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    >>> print(linear_token_log_probs(features, kernel, jnp.array([1]), temperature=0.7).round(4))
+    [-0.2601]
+    >>> log_probs, entropy = linear_token_log_probs(features, kernel, jnp.array([1]), with_entropy=True)
+    >>> print(f"{log_probs[0]:.4f} {entropy[0]:.4f}")
+    -0.4076 0.8324
+    """
+    layout, feature_axis_name, class_axis_name = _layout(
+        "linear_token_log_probs", batch_spec, feature_axis_name, class_axis_name
+    )
+    call = Call("linear_token_log_probs", None, where, "none", class_axis_name=class_axis_name)
+    feature_axes = call.mesh_axes(feature_axis_name=feature_axis_name)
+    pred, kernel, bias = _dense(call, pred, kernel, bias, feature_axes)
+    labels = _labels(call, pred, kernel, bias, target, ignore_index, num_classes)
+    options = Options(
+        bias=bias,
+        softcap=None if logit_softcap is None else call.positive(logit_softcap=logit_softcap),
+        temperature=call.positive(temperature=temperature),
+        padding=labels.padding,
+    )
+    how = Blocks(
+        "classes", _chunk_size(call, chunk_size), _precision(call, precision), labels.padded, feature_axes, layout
+    )
+    return token_log_probs_in_blocks(call, labels.pred, kernel, labels.target, options, how, with_entropy)
+
+
+def _layout(
+    function: str,
+    batch_spec: PartitionSpec | None,
+    feature_axis_name: AxisName | None,
+    class_axis_name: AxisName | None,
+) -> tuple[Layout | None, AxisName | None, AxisName | None]:
+    """On an automatic mesh, where arrays are whole to the caller, that of all; else the names in `shard_map`."""
+    if batch_spec is None:
+        return None, feature_axis_name, class_axis_name
+    return named_layout(function, batch_spec, feature_axis_name, class_axis_name), None, None
+
+
+class _Labels(NamedTuple):
+    """Features and labels, harmless where hidden; and of padding among the classes, as it lies on this device."""
+
+    pred: Array
+    target: Array
+    padded: int = 0
+    exists: Array | None = None  # Whether a class is none of it; None if there is none.
+    padding: Array | None = None  # To be added to the logits: 0 or -inf.
+
+
+def _labels(
+    call: Call, pred: Array, kernel: Array, bias: Array, target: Any, ignore_index: Any, num_classes: int | None
+) -> _Labels:
+    """Checked, and hidden where nothing counts. A label that names padding names no class."""
+    target = call.class_indices(pred, pred.ndim - 1, target, INDICES)
+    call.hide(target.shape, bias.dtype)
+    call.ignore(target, ignore_index)
+    (target,), (pred,) = call.visible(0, target), call.visible(0.0, pred)
+    classes = call.count_classes(1, kernel=kernel)
+    padded = 0 if num_classes is None else classes - _number_of_classes(call, classes, num_classes)
+    call.check_labels(target, classes - padded)
+    if not padded:
+        return _Labels(pred, target)
+    exists = Shard(kernel.shape[1], call.class_axis_name).indices() < classes - padded
+    padding = jnp.where(exists, 0.0, -jnp.inf).astype(bias.dtype)
+    return _Labels(pred, jnp.where(target < classes - padded, target, -1), padded, exists, padding)
 
 
 def _dense(call: Call, pred: Any, kernel: Any, bias: Any, feature_axes: Any) -> tuple[Array, Array, Array]:

@@ -49,6 +49,17 @@ def sigmoid_derivative(logits: Array) -> Array:
     return small * jnp.square(1 / (1 + small))
 
 
+@with_derivatives(
+    lambda logits, others: -safe_multiply(sigmoid_derivative(logits), logits + others),
+    lambda logits, others: jax.nn.sigmoid(-logits),
+)
+def entropy_with_others(logits: Array, others: Array) -> Array:
+    """H(p) + (1 - p) H_others: of a class, by its log-odds, and others that have an entropy among themselves."""
+    small = exp_neg_abs(logits)
+    unlikely = safe_multiply(small / (1 + small), _abs(logits))
+    return log1p_on_unit_interval(small) + unlikely + jax.nn.sigmoid(-logits) * others
+
+
 def less_likely_target(logits: Array, target: Array, pos_weight: ArrayLike = 1.0) -> Array:
     """The target's share of the class that the logit says is less likely."""
     return jnp.where(logits > 0, 1 - target, pos_weight * target)

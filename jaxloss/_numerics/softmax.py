@@ -10,14 +10,39 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.custom_derivatives import SymbolicZero
+from jax.typing import ArrayLike
 
+from jaxloss._numerics.derivatives import with_derivatives
 from jaxloss._numerics.labels import is_class, one_hot, take_label_unchecked, zero_label
 from jaxloss._numerics.logistic import softplus
 from jaxloss._numerics.online import MarginSums, likelihood_sums, margin_sums, softmax_sums
 from jaxloss._numerics.safe import nan_unless, safe_multiply, stable_divide
 from jaxloss._numerics.shards import Shard
-from jaxloss._numerics.xla import by_platform, fuse_whole, in_order
+from jaxloss._numerics.xla import between_divisions, by_platform, fuse_whole, in_order
 from jaxloss._typing import AxisName
+
+
+def softcapped(logits: Array, cap: ArrayLike) -> Array:
+    """c tanh(x / c). From a cap of this power of two on it is x, to the last digit."""
+    cap = jnp.minimum(cap, 2.0 ** (jnp.finfo(logits.dtype).maxexp // 2))
+    return cap * jnp.tanh(logits / cap)
+
+
+def tempered(logits: Array, temperature: ArrayLike) -> Array:
+    """x / T"""
+    is_one = isinstance(temperature, int | float) and temperature == 1
+    return logits if is_one else _tempered(logits, jnp.asarray(temperature, logits.dtype))
+
+
+def _slope_of_temperature(logits: Array, temperature: Array) -> Array:
+    """-x / T^2, and 0 for an infinite logit, whose likelihood is 0 at every temperature."""
+    finite = jnp.where(jnp.isinf(logits), 0.0, logits)
+    return -stable_divide(between_divisions(stable_divide(finite, temperature)), temperature)
+
+
+@with_derivatives(lambda logits, temperature: 1 / temperature, _slope_of_temperature)
+def _tempered(logits: Array, temperature: Array) -> Array:
+    return jnp.where(jnp.isinf(logits), logits, logits / temperature)
 
 
 def negative_log_likelihood(logits: Array, index: Array, axis: int, axis_name: AxisName | None = None) -> Array:
@@ -179,6 +204,27 @@ def _exponentials_of_sums(logits: Array, largest: Array, excess: Array, axis: in
     shifted = logits - largest
     shifted = jnp.where(shifted > 0, 0.0, shifted)
     return shifted, jnp.exp(shifted), 1 + excess, excess
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2))
+def entropy(logits: Array, axis: int, axis_name: AxisName | None = None) -> Array:
+    """log sum_j exp(x_j - x_k) + sum_j p_j (x_k - x_j), with x_k the largest: no term is negative, and none cancels."""
+    return _entropy_and_derivative(logits, axis, Shard(logits.shape[axis], axis_name))[0]
+
+
+@entropy.defjvp
+def _entropy_jvp(axis, axis_name, primals, tangents):
+    shard = Shard(primals[0].shape[axis], axis_name)
+    value, derivative = _entropy_and_derivative(primals[0], axis, shard)
+    return value, shard.sum(jnp.sum(derivative * tangents[0], axis))
+
+
+def _entropy_and_derivative(logits: Array, axis: int, shard: Shard) -> tuple[Array, Array]:
+    largest = shard.largest(logits.max(axis, keepdims=True))
+    shifted, relative, total, excess = _stored_exponentials(logits, axis, shard, largest)
+    shifted, p = jnp.where(relative == 0, 0.0, shifted), relative / total
+    below = shard.sum(jnp.sum(p * -shifted, axis, keepdims=True))
+    return jnp.squeeze(jnp.log1p(excess) + below, axis), -p * (shifted + below)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))

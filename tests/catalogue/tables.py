@@ -11,6 +11,10 @@ README = Path(__file__).parents[2] / "README.md"
 HEAD = "| Task | Function | The model outputs | The target must be | PyTorch |\n| --- | --- | --- | --- | --- |\n"
 # No losses, but what one of them takes and a sum of them, and so without a record.
 LAST = (
+    "| Language models, log-probabilities and entropies of tokens | `token_log_probs(temperature, with_entropy)` "
+    "| logits | integer indices (...) | none |\n"
+    "| Language models, the same without the logits' memory | `linear_token_log_probs(temperature, with_entropy)` "
+    "| features, and the last layer's kernel | integer indices (...) | none |\n"
     "| Policies, advantages of groups | `group_advantages(baseline, scale)` | rewards | | none |\n"
     "| Several at once | `weighted_sum` | losses by name | weights by name | none |\n"
 )

@@ -99,6 +99,11 @@ def others() -> list[Array]:
             PARAMETER, nnx.Param(FLOATS.T), LABELS, bias=SHARES[0, :3], weight=SIGNS[0, :3], z_loss=1e-4,
             logit_softcap=30.0, chunk_size=2, label_smoothing=NUMBER, ignore_index=2, where=MASK, reduction=largest,
         ),
+        jaxloss.token_log_probs(PARAMETER, LABELS, temperature=0.7, logit_softcap=NUMBER, ignore_index=2, where=MASK),
+        jaxloss.linear_token_log_probs(
+            PARAMETER, nnx.Param(FLOATS.T), LABELS, bias=SHARES[0, :3], temperature=NUMBER, with_entropy=True,
+            chunk_size=2, num_classes=3, precision="high", where=MASK,
+        )[1],
         jaxloss.dpo_loss(PARAMETER, SIGNS, FLOATS, SHARES, beta=NUMBER, label_smoothing=0.1, robust=True, where=COLUMN),
         jaxloss.kto_loss(PARAMETER, SIGNS, SHARES, np.float32(0), desirable_weight=2, reduction=largest),
         jaxloss.bradley_terry_loss(PARAMETER, SIGNS, margin=COLUMN.astype(np.float32)),

@@ -14,7 +14,7 @@ from jax import Array
 from jax.export import is_symbolic_dim
 
 from jaxloss._call import Call
-from jaxloss._kernels.linear_cross_entropy.by_classes import class_sums
+from jaxloss._kernels.linear_cross_entropy.by_classes import Sums, class_sums
 from jaxloss._kernels.linear_cross_entropy.fused import How, sum_by_tokens
 from jaxloss._kernels.linear_cross_entropy.layer import Layer, Options
 from jaxloss._kernels.linear_cross_entropy.layout import (
@@ -31,7 +31,9 @@ from jaxloss._kernels.linear_cross_entropy.layout import (
     side_by_side,
 )
 from jaxloss._kernels.linear_cross_entropy.loops import loss_of_each_token
-from jaxloss._numerics.labels import take_per_class
+from jaxloss._numerics.labels import is_class, take_per_class
+from jaxloss._numerics.logistic import entropy_with_others
+from jaxloss._numerics.safe import nan_unless
 from jaxloss._typing import AxisName
 
 
@@ -50,6 +52,47 @@ def linear_cross_entropy_in_blocks(
     call: Call, pred: Array, kernel: Array, target: Array, options: Options, blocks: Blocks
 ) -> Array:
     """The reduced loss."""
+    layer, kernel, arrays, pred, target = _placed(call, pred, kernel, target, options, blocks)
+    layout = layer.layout
+    lanes = 1 if layout else lanes_of(pred)
+    weight, arguments = arrays.get("weight"), (kernel, arrays, pred, target)
+
+    if layout is None and _is_small(layer, blocks_of_tokens(target.size // lanes, blocks.chunk_size)[0]):
+        losses = layer.losses(layer.product(pred, kernel), arrays, target)
+    elif _takes_classes(call, layer, blocks.kind, lanes, pred, kernel):
+        layer, sums = _sums_by_classes(layer, blocks.chunk_size, *arguments)
+        losses = layer.losses_of_sums(sums, arrays, target)
+    elif call.is_mean or call.is_sum:
+        if call.is_mean or call.count is not None:  # The sum times a scale.
+            weights = jnp.ones(target.shape, layer.dtype) if weight is None else take_per_class(weight, target)
+            arrays = arrays | {"scale": call.scale_of_mean(weights)}
+        how = How(layer, blocks.chunk_size, lanes)
+        counts = None if call.counts is None else placed(layout, kernel, arrays, pred, call.counts)[-1]
+        return call.over_mesh(sum_by_tokens(how, kernel, arrays, pred, target, counts))
+    else:
+        losses = _losses_by_tokens(layer, blocks.chunk_size, lanes, *arguments)
+    return call.reduce_labels(losses, target, weight, layer.holds_weights)
+
+
+def token_log_probs_in_blocks(
+    call: Call, pred: Array, kernel: Array, target: Array, options: Options, blocks: Blocks, with_entropy: bool
+) -> Array | tuple[Array, Array]:
+    """Of each token the log-probability of the label, and if asked for a pair with the entropy."""
+    layer, kernel, arrays, pred, target = _placed(call, pred, kernel, target, options, blocks)
+    layer = layer._replace(with_entropy=with_entropy)
+    layer, sums = _sums_by_classes(layer, blocks.chunk_size, kernel, arrays, pred, target)
+    log_probs = -layer.losses_of_sums(sums, {}, target)
+    if sums.entropy is None:
+        return call.reduce(log_probs)
+    is_label = nan_unless(is_class(target, layer.shard.total - layer.padded))
+    entropy = entropy_with_others(sums.own - sums.log_others, sums.entropy) * is_label
+    return call.reduce(log_probs), call.reduce(entropy)
+
+
+def _placed(
+    call: Call, pred: Array, kernel: Array, target: Array, options: Options, blocks: Blocks
+) -> tuple[Layer, Array, dict[str, Array], Array, Array]:
+    """The layer, and the kernel, the arrays among the options, the features and the labels, where the mesh has them."""
     if options.softcap is not None and not isinstance(options.softcap, Array) and math.isinf(options.softcap):
         options = options._replace(softcap=None)
     # Arrays are differentiated; a number that Python knows to be 0 costs nothing.
@@ -67,23 +110,7 @@ def linear_cross_entropy_in_blocks(
         kernel, arrays, pred, target = placed(layout, kernel, arrays, pred, target)
     else:
         layer = layer._replace(class_axis_name=call.class_axis_name, feature_axis_name=blocks.feature_axis_name)
-    lanes = 1 if layout else lanes_of(pred)
-    weight, arguments = arrays.get("weight"), (kernel, arrays, pred, target)
-
-    if layout is None and _is_small(layer, blocks_of_tokens(target.size // lanes, blocks.chunk_size)[0]):
-        losses = layer.losses(layer.product(pred, kernel), arrays, target)
-    elif _takes_classes(call, layer, blocks.kind, lanes, pred, kernel):
-        losses = _losses_by_classes(layer, blocks.chunk_size, *arguments)
-    elif call.is_mean or call.is_sum:
-        if call.is_mean or call.count is not None:  # The sum times a scale.
-            weights = jnp.ones(target.shape, layer.dtype) if weight is None else take_per_class(weight, target)
-            arrays = arrays | {"scale": call.scale_of_mean(weights)}
-        how = How(layer, blocks.chunk_size, lanes)
-        counts = None if call.counts is None else placed(layout, kernel, arrays, pred, call.counts)[-1]
-        return call.over_mesh(sum_by_tokens(how, kernel, arrays, pred, target, counts))
-    else:
-        losses = _losses_by_tokens(layer, blocks.chunk_size, lanes, *arguments)
-    return call.reduce_labels(losses, target, weight, layer.holds_weights)
+    return layer, kernel, arrays, pred, target
 
 
 def _takes_classes(call: Call, layer: Layer, chosen: str | None, lanes: int, pred: Array, kernel: Array) -> bool:
@@ -108,9 +135,10 @@ def _is_small(layer: Layer, blocks: Any) -> bool:
     return is_whole and not is_symbolic_dim(blocks) and blocks <= 1
 
 
-def _losses_by_classes(
+def _sums_by_classes(
     layer: Layer, chunk_size: int | None, kernel: Array, arrays: Any, pred: Array, target: Array
-) -> Array:
+) -> tuple[Layer, Sums]:
+    """And the layer to which they belong."""
     blocks, _ = blocks_of_tokens(target.size, chunk_size)
     layer = layer._replace(
         blocks_of_classes=blocks_of_classes(layer.classes, blocks if chunk_size else None),
@@ -119,7 +147,7 @@ def _losses_by_classes(
     sums = class_sums(layer, kernel, arrays, pred, target)
     if layer.layout is not None:  # The sums are whole again.
         layer = layer._replace(classes=kernel.shape[1], class_axis_name=None)
-    return layer.losses_of_sums(sums, arrays, target)
+    return layer, sums
 
 
 def _losses_by_tokens(

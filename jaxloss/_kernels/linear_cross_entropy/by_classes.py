@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -21,11 +21,15 @@ from jaxloss._numerics.xla import UPDATES_BFLOAT16_IN_PLACE, stay_in_loop
 
 
 class Sums(NamedTuple):
-    """The logit of the label, log sum exp of the others, and the weighted sum of all, over which smoothing spreads."""
+    """The logit of the label, log sum exp of the others, and the weighted sum of all, over which smoothing spreads.
+
+    And the entropy of the others among themselves, a sum in which no term is negative; None if nobody asks for it.
+    """
 
     own: Array
     log_others: Array
     weighted: Array
+    entropy: Array | None = None
 
 
 class Head(NamedTuple):
@@ -42,7 +46,7 @@ def class_sums(layer: Layer, kernel: Array, arrays: dict[str, Array], pred: Arra
     Nothing of the size of the kernel is held but its gradient, in its own dtype. On a mesh a device has some classes,
     and of each some features, which are gathered block by block, as the gradient of a block is scattered.
     """
-    arrays = {name: array for name, array in arrays.items() if name in ("bias", "weight", "softcap", "padding")}
+    arrays = {name: array for name, array in arrays.items() if name in _OF_LOGITS}
     if layer.layout is not None:
         return by_passes(_PASSES_ON_MESH, layer, Head(kernel, arrays, pred), target)
     shard, shape = layer.shard, target.shape
@@ -52,7 +56,11 @@ def class_sums(layer: Layer, kernel: Array, arrays: dict[str, Array], pred: Arra
         (kernel, arrays, pred.reshape(target.size, pred.shape[-1]), shard.local(target.reshape(-1)))
     )
     sums = _added_up(layer, by_passes(_PASSES, layer, Head(*head), target))
-    return Sums(*(each.reshape(shape) for each in sums))
+    return jax.tree.map(lambda each: each.reshape(shape), sums)
+
+
+# What is differentiated beside the kernel and the features.
+_OF_LOGITS = "bias", "weight", "softcap", "padding", "temperature"
 
 
 def _added_up(layer: Layer, sums: Sums) -> Sums:
@@ -61,19 +69,27 @@ def _added_up(layer: Layer, sums: Sums) -> Sums:
     if shard.axis_name is None:
         return sums
     largest = finite(shard.largest(sums.log_others))
-    own, others, weighted = _summed(layer, sums._replace(log_others=jnp.exp(sums.log_others - largest)))
-    none = others == 0
-    return Sums(own, jnp.where(none, -jnp.inf, largest + jnp.log(jnp.where(none, 1.0, others))), weighted)
+    others = jnp.exp(sums.log_others - largest)
+    parts = sums.own, others, sums.weighted
+    if sums.entropy is not None:
+        parts = *parts, others * (sums.entropy + jnp.where(others == 0, 0.0, largest - sums.log_others))
+    own, others, *more = _summed(layer, parts)
+    return _sums(jnp.where(others == 0, -jnp.inf, largest), own, others, *more)
 
 
-def _summed(layer: Layer, sums: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+def _sums(log_scale: Array, own: Array, others: Array, weighted: Array, below: Array | None = None) -> Sums:
+    """From sum_j exp(z_j - s) of the others, and for their entropy sum_j exp(z_j - s) (s - z_j), with s the scale."""
+    others = jnp.where(others == 0, 1.0, others)
+    return Sums(own, log_scale + jnp.log(others), weighted, None if below is None else jnp.log(others) + below / others)
+
+
+def _summed(layer: Layer, parts: Sequence[Array]) -> tuple[Array, ...]:
     """In one collective, of what is needed."""
-    own, others, weighted = sums
+    own, others, _, *more = parts
     if all_zero(layer.numbers.smoothing):
-        own, others = layer.shard.sums(own, others)
-        return own, others, jnp.zeros_like(own)
-    own, others, weighted = layer.shard.sums(own, others, weighted)
-    return own, others, weighted
+        own, others, *more = layer.shard.sums(own, others, *more)
+        return own, others, jnp.zeros_like(own), *more
+    return layer.shard.sums(*parts)
 
 
 class _Block(NamedTuple):
@@ -95,8 +111,13 @@ class _Block(NamedTuple):
         part = part + jax.lax.dynamic_slice_in_dim(whole, self.first, self.size, axis=-1)
         return jax.lax.dynamic_update_slice_in_dim(whole, part, self.first, axis=-1)
 
-    def sums(self, product: Array, arrays: dict[str, Array], log_scale: Array) -> tuple[Array, Array, Array]:
-        """Of these classes: the label's logit, the exponentials of the others by a scale, the weighted logits."""
+    def sums(
+        self, product: Array, arrays: dict[str, Array], log_scale: Array, entropy: Array | None = None
+    ) -> tuple[Array, ...]:
+        """Of these classes: the label's logit, the exponentials of the others by a scale, the weighted logits.
+
+        For the entropy of the others a fourth; where that is known, a sum whose first derivative is the entropy's.
+        """
         logits = self.layer.logits(product, arrays)
         others = jnp.where(self.is_label | ~self.is_new, -jnp.inf, logits)
         weighted = jnp.zeros_like(logits[:, :0])
@@ -105,7 +126,17 @@ class _Block(NamedTuple):
             share = along_last(arrays["weight"], logits) * share if "weight" in arrays else share
             weighted = safe_multiply(share, logits)
         own = jnp.where(self.is_label & self.is_new, logits, 0.0)
-        return own.sum(-1), jnp.exp(others - finite(log_scale)[:, None]).sum(-1), weighted.sum(-1)
+        log_scale = finite(log_scale)[:, None]
+        exponentials = jnp.exp(others - log_scale)
+        parts = own, exponentials, weighted
+        if self.layer.with_entropy:
+            below = jnp.where(others == -jnp.inf, 0.0, log_scale - others)
+            if entropy is not None:  # Its slope has no terms that cancel.
+                slope = jax.lax.stop_gradient(exponentials * (below - entropy[:, None]))
+                parts = *parts, safe_multiply(slope, others)
+            else:
+                parts = *parts, exponentials * below
+        return tuple(part.sum(-1) for part in parts)
 
 
 def _block(layer: Layer, head: Head, target: Array, step: Array) -> _Block:
@@ -129,23 +160,26 @@ def _value(layer: Layer, head: Head, target: Array) -> Sums:
     tokens = head.pred.astype(layer.operand)
 
     def add(step: Array, state: Any) -> Any:
-        largest, (own, others, weighted) = state
+        largest, (own, others, weighted, *below) = state
         block = _block(layer, head, target, step)
         product = layer.product(tokens, block.columns)
         seen = jnp.where(block.is_label, -jnp.inf, layer.logits(product, block.arrays)).max(-1)
         grown = jnp.maximum(largest, seen)
         more = block.sums(product, block.arrays, grown)
-        return grown, (own + more[0], others * jnp.exp(largest - finite(grown)) + more[1], weighted + more[2])
+        ratio = jnp.exp(largest - finite(grown))
+        distance = jnp.where(largest == -jnp.inf, 0.0, grown - largest)
+        below = tuple(ratio * (part + others * distance) + more[3] for part in below)
+        return grown, (own + more[0], others * ratio + more[1], weighted + more[2], *below)
 
     each = _zeros(target, layer.dtype, target)
-    largest, (own, others, weighted) = repeat(layer.blocks_of_classes, add, (each - jnp.inf, (each, each, each)))
-    sums = Sums(own, largest + jnp.log(jnp.where(largest == -jnp.inf, 1.0, others)), weighted)
+    largest, parts = repeat(layer.blocks_of_classes, add, (each - jnp.inf, (each,) * layer.parts))
+    sums = _sums(largest, *parts)
     return _added_up(layer, sums) if layer.layout else sums
 
 
 def _definition(layer: Layer, head: Head, target: Array, known: Sums) -> Sums:
     @functools.partial(jax.checkpoint, prevent_cse=False)
-    def sums(step: Array, head: Head) -> tuple[Array, Array, Array]:
+    def sums(step: Array, head: Head) -> tuple[Array, ...]:
         block = _block(layer, head, target, step)
         return block.sums(layer.product(head.pred.astype(layer.operand), block.columns), block.arrays, known.log_others)
 
@@ -153,12 +187,11 @@ def _definition(layer: Layer, head: Head, target: Array, known: Sums) -> Sums:
         return jax.tree.map(jnp.add, state, sums(step, head))
 
     each = _zeros(target, layer.dtype, target)
-    own, others, weighted = repeat(layer.blocks_of_classes, add, (each, each, each))
-    log_scale = known.log_others
+    parts, log_scale = repeat(layer.blocks_of_classes, add, (each,) * layer.parts), known.log_others
     if layer.layout:
-        own, others, weighted = _summed(layer, (own, others, weighted))
+        parts = _summed(layer, parts)
         log_scale = layer.shard.largest(log_scale)  # The same everywhere, and now known to be.
-    return Sums(own, log_scale + jnp.log(jnp.where(others == 0, 1.0, others)), weighted)
+    return _sums(log_scale, *parts)
 
 
 def _forward(layer: Layer, head: Head, target: Array, known: Sums, dots: Any) -> Sums:
@@ -175,15 +208,15 @@ def _forward(layer: Layer, head: Head, target: Array, known: Sums, dots: Any) ->
         moving = {name: dot for name, dot in dots.arrays.items() if dot is not None}
         arrays_dot = _block(layer, head._replace(arrays=moving), target, step).arrays
 
-        def sums(product: Array, some: dict[str, Array]) -> tuple[Array, Array, Array]:
-            return block.sums(product, block.arrays | some, known.log_others)
+        def sums(product: Array, some: dict[str, Array]) -> tuple[Array, ...]:
+            return block.sums(product, block.arrays | some, known.log_others, known.entropy)
 
         at = {name: block.arrays[name] for name in moving}
         product_dot = jnp.broadcast_to(product_dot, product.shape)
         return jax.tree.map(jnp.add, state, jax.jvp(sums, (product, at), (product_dot, arrays_dot))[1])
 
     each = _zeros(target, layer.dtype, target)
-    sums = repeat(layer.blocks_of_classes, add, (each, each, each))
+    sums = repeat(layer.blocks_of_classes, add, (each,) * layer.parts)
     return Sums(*(_summed(layer, sums) if layer.layout else sums))
 
 
@@ -196,7 +229,8 @@ def _backward(layer: Layer, head: Head, target: Array, known: Sums, cotangents: 
         block = _block(layer, head, target, step)
 
         def weighed(product: Array, arrays: dict[str, Array]) -> Array:
-            return jnp.sum(jnp.stack(cotangents) * jnp.stack(block.sums(product, arrays, known.log_others)))
+            sums = block.sums(product, arrays, known.log_others, known.entropy)
+            return jnp.sum(jnp.stack(jax.tree.leaves(cotangents)) * jnp.stack(sums))
 
         product = layer.product(tokens, block.columns)
         gradient, array_parts = jax.grad(weighed, (0, 1))(product, block.arrays)
@@ -251,7 +285,7 @@ def _on_mesh(function: Callable[..., Any], layer: Layer, head: Head, target: Arr
         result = function(layer, head, layer.shard.local(target), *others)
         if isinstance(result, Head):
             return result._replace(pred=result.pred.reshape(*batch, result.pred.shape[-1]))
-        return Sums(*(each.reshape(batch) for each in result))
+        return jax.tree.map(lambda each: each.reshape(batch), result)
 
     def specs(argument: Any) -> Any:
         if isinstance(argument, Head):
@@ -259,7 +293,7 @@ def _on_mesh(function: Callable[..., Any], layer: Layer, head: Head, target: Arr
         return jax.tree.map(lambda _: P(*layout.batch), argument)
 
     arguments = head, target, *more
-    result = head if function is _backward else Sums(target, target, target)
+    result = head if function is _backward else Sums(*(target,) * layer.parts)
     in_specs = tuple(map(specs, arguments))
     return jax.shard_map(local, mesh=layout.mesh, in_specs=in_specs, out_specs=specs(result))(*arguments)
 

@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.typing import ArrayLike
 
 from jaxloss import reductions
 from jaxloss._kernels.linear_cross_entropy.layout import Layout
@@ -13,16 +12,18 @@ from jaxloss._numerics.cross_entropy import all_zero, label_losses, label_losses
 from jaxloss._numerics.labels import take_per_class
 from jaxloss._numerics.safe import fill_masked, nan_unless
 from jaxloss._numerics.shards import Shard
+from jaxloss._numerics.softmax import softcapped, tempered
 from jaxloss._typing import AxisName
 
 
 class Options(NamedTuple):
     bias: Any
-    weight: Any
-    smoothing: Any
-    z_loss: Any
-    softcap: Any
+    weight: Any = None
+    smoothing: Any = 0.0
+    z_loss: Any = 0.0
+    softcap: Any = None
     padding: Any = None  # 0, or -inf where a class does not exist.
+    temperature: Any = 1.0
     # Of the sum. The gradient of the kernel is scaled as it grows: a pass of its own would need a second one.
     scale: Any = 1.0
 
@@ -37,10 +38,16 @@ class Layer(NamedTuple):
     precision: Any = None  # Of the products, as `jax.lax.dot` takes it.
     blocks_of_classes: int = 0  # 0: blocks are of tokens.
     operand: Any = None  # The dtype of what is multiplied by blocks of classes.
+    with_entropy: bool = False  # Whether blocks of classes sum what the entropy needs.
     # The mesh axes, inside `shard_map`, on which the classes of the kernel lie, and its features.
     class_axis_name: AxisName | None = None
     feature_axis_name: AxisName | None = None
     layout: Layout | None = None  # Of arrays that are whole to the caller; None inside his `shard_map`.
+
+    @property
+    def parts(self) -> int:
+        """How many sums of a token blocks of classes add up."""
+        return 3 + self.with_entropy
 
     @property
     def shard(self) -> Shard:
@@ -58,7 +65,8 @@ class Layer(NamedTuple):
     def logits(self, product: Array, arrays: dict[str, Array]) -> Array:
         options = self.numbers._replace(**arrays)
         logits = product + along_last(options.bias, product)
-        logits = logits if options.softcap is None else _capped(logits, options.softcap)
+        logits = logits if options.softcap is None else softcapped(logits, options.softcap)
+        logits = tempered(logits, options.temperature)
         return logits if options.padding is None else logits + along_last(options.padding, logits)
 
     def losses(self, product: Array, arrays: dict[str, Array], target: Array) -> Array:
@@ -87,14 +95,8 @@ class Layer(NamedTuple):
     def losses_of_sums(self, sums: Any, arrays: dict[str, Array], target: Array) -> Array:
         options = self.numbers._replace(**arrays)
         added = options.weight, options.smoothing, options.z_loss
-        return label_losses_of_sums(sums, target, self.shard, *added, self.padded)
+        return label_losses_of_sums(sums[:3], target, self.shard, *added, self.padded)
 
 
 def along_last(per_class: Array, like: Array) -> Array:
     return jnp.expand_dims(per_class, range(like.ndim - 1))
-
-
-def _capped(logits: Array, cap: ArrayLike) -> Array:
-    """c tanh(x / c). From a cap of this power of two on it is x, to the last digit."""
-    cap = jnp.minimum(cap, 2.0 ** (jnp.finfo(logits.dtype).maxexp // 2))
-    return cap * jnp.tanh(logits / cap)
