@@ -45,6 +45,7 @@ html_theme_options = {
         "coming_from_pytorch": [],
         "benchmarks/RESULTS": [],
         "benchmarks/RESULTS_ACCELERATORS": [],
+        "benchmarks/RESULTS_MESH": [],
         "benchmarks/RESULTS_JAX_0_12": [],
     },
 }
