@@ -531,4 +531,5 @@ def _half_by_variance(pred: Array, target: Array, var: Array) -> Array:
     lambda pred, target, var: 0.5 / var - 2 * jnp.square(_half_by_variance(pred, target, var)),
 )
 def _gaussian_nll(pred: Array, target: Array, var: Array) -> Array:
-    return 0.5 * jnp.log(var) + 2 * (0.5 * pred - 0.5 * target) * _half_by_variance(pred, target, var)
+    # Twice at the end: the difference, twice its half, may overflow where the loss does not.
+    return 0.5 * jnp.log(var) + 2 * ((0.5 * pred - 0.5 * target) * _half_by_variance(pred, target, var))

@@ -266,6 +266,7 @@ RECORDS = (
         extremes=(
             Extreme(([1.0, 3.0], [1.0, 1.0], [0.0, 0.0]), {}, [math.log(1e-6) / 2, math.log(1e-6) / 2 + 2e6]),
             Extreme(([1e25], [0.0], [1e30]), {}, [math.log(1e30) / 2 + 0.5e20]),
+            Extreme(([-3.4e38], [2.5e37], [3.4e38]), {}, [math.log(3.4e38) / 2 + 0.5 * 3.65e38 * (3.65 / 3.4)]),
             Extreme(([[1.0], [2.0]], [[0.0], [0.0]], 4.0), {}, [[math.log(2) + 1 / 8], [math.log(2) + 1 / 2]]),
         ),
         benchmark=Benchmark(plain_gaussian),
