@@ -16,7 +16,7 @@ BIAS = jnp.asarray(RNG.normal(size=11).astype(np.float32))
 LABELS = jnp.asarray(RNG.integers(0, 11, size=(2, 6))).at[0, 2].set(-1)
 
 
-@pytest.mark.one_in(11)
+@pytest.mark.one_in(17)
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("weight", [None, jnp.linspace(0, 2, 11)])
@@ -38,6 +38,7 @@ def test_it_is_cross_entropy_of_the_dense_layer(reduction, smoothing, weight, ch
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("frozen", [(), (0,), (1,)])
 def test_blocks_of_the_default_size_and_of_the_kernel_change_nothing(dtype, frozen):
@@ -118,6 +119,7 @@ def test_a_bfloat16_layer_has_the_gradient_of_the_float32_one(options, labels):
         np.testing.assert_allclose(ours, theirs, rtol=2**-7, atol=2**-7 * largest)
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 @pytest.mark.parametrize("reduction", ["mean", "none", lambda values, weights: jnp.sum(values * weights) / 4096])
 def test_half_precision_does_not_lose_digits_with_the_number_of_blocks(dtype, reduction):

@@ -151,7 +151,7 @@ EVERY_WAY = both_ways(EVERY)
 LAYOUTS = [((1, 2, 4, 8)[place // 2 % 4], place // 8 % 2 == 0) for place in range(len(EVERY_WAY))]
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize(
     ("case", "shards", "check_vma"),
     [(case, *layout) for case, layout in zip(EVERY_WAY, LAYOUTS, strict=True)],
