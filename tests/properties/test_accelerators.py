@@ -4,10 +4,12 @@ Peers are compiled too, or taken from the stored results if these are of the sam
 """
 
 import functools
+import math
 
 import jax
 import pytest
 
+import jaxloss
 from benchmarks import compiled
 from benchmarks.rows import TABLE
 
@@ -46,6 +48,21 @@ def test_the_count_of_the_text_is_the_compilers_own_where_there_is_no_loop():
         assert compiled.count(program).accessed == pytest.approx(
             compiled.hlo.Module(program.as_text()).accessed(), rel=0.01
         ), platform
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["even", "weighted"])
+@pytest.mark.parametrize("platform", compiled.PLATFORMS)
+def test_label_smoothing_costs_no_pass(platform, weighted):
+    logits, weight = jax.ShapeDtypeStruct((32768, 1024), "float32"), jax.ShapeDtypeStruct((1024,), "float32")
+    labels = jax.ShapeDtypeStruct((32768,), "int32")
+
+    def loss(logits, labels, weight):
+        return jaxloss.cross_entropy(logits, labels, weight=weight if weighted else None, label_smoothing=0.1)
+
+    program = compiled.compile_for(DEVICES[platform], jax.value_and_grad(loss), [logits, labels, weight])
+    count, size = compiled.count(program), 4 * math.prod(logits.shape)
+    assert count.accessed <= 3.1 * size
+    assert count.temporaries <= 0.02 * size
 
 
 @functools.cache
