@@ -9,6 +9,7 @@ from tests.catalogue import (
     metric_learning,
     policy,
     preference,
+    ranking,
     regression,
     segmentation,
     sequence,
@@ -26,4 +27,5 @@ TABLE = (
     *language_modeling.RECORDS,
     *preference.RECORDS,
     *policy.RECORDS,
+    *ranking.RECORDS,
 )

@@ -139,8 +139,8 @@ class Record:
     broadcast: tuple[int, ...] = ()
     # Positions of arrays without batch axes, which no mask hides and no mesh shards.
     shared: tuple[int, ...] = ()
-    # Whether losses are of sets of elements, which the mask hides; and options with which a set lies in one shard: with
-    # the first of the variants it spans all that `axis_name` names.
+    # Whether losses are of sets of elements, which the mask hides; and options with which a set lies in one shard,
+    # where with the first of the variants it spans all that `axis_name` names: None where no set spans any.
     sets: bool = False
     in_a_shard: dict[str, Any] | None = None
     # What garbage may stand under a mask, an array each.

@@ -100,7 +100,7 @@ def test_on_an_explicit_mesh_it_traces_and_the_gradient_is_sharded_as_the_input(
 @pytest.mark.parametrize("check_vma", [True, False] if THOROUGH else [True])
 def test_masked_and_weighted_means_inside_shard_map_agree_with_the_oracle(case, mesh, check_vma):
     compiled = case in FAMILIES
-    if case.record.sets:  # A set must lie on one device.
+    if case.record.in_a_shard is not None:  # A set must lie on one device.
         case = dataclasses.replace(case, options=case.record.in_a_shard)
     with jax.enable_x64(True):
         (where, arrays), given, default = masked(case), weights(case), case.record.default_reduction

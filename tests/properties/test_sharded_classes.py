@@ -282,7 +282,7 @@ def test_the_batch_may_stay_on_an_explicit_mesh(case):
         assert jax.eval_shape(step, *arrays).sharding == jax.typeof(arrays[0]).sharding
 
 
-@of_cases([case for case in FIRST if case in SHARDED or case.record.sets])
+@of_cases([case for case in FIRST if case in SHARDED or case.record.in_a_shard is not None])
 def test_an_axis_that_parts_nothing_is_refused(case):
     name = "class_axis_name" if case.record.sharded_classes else "axis_name"
     arrays, mesh = draw(case), make_mesh(data=2, model=4)
@@ -325,7 +325,7 @@ def test_good_values_are_not_reported_from_parts(case):
     jax.jit(checkify.checkify(call))(None, None, *draw(case))[0].throw()
 
 
-@of_cases([case for case in FIRST if case.record.sets])
+@of_cases([case for case in FIRST if case.record.in_a_shard is not None])
 @pytest.mark.parametrize("check_vma", [True, False])
 def test_a_set_that_spans_devices_is_summed_over_them(case, check_vma):
     """Of six sets, each on four devices, one has no element left on half of them, and one on none."""
