@@ -16,7 +16,7 @@ try:
 except compiled.MissingCompilerError as missing:
     pytest.skip(str(missing), allow_module_level=True)
 
-from benchmarks import accelerators, mesh
+from benchmarks import accelerators, heads, mesh
 
 STORED = accelerators.read() if accelerators.stored_versions()["jax"] == jax.__version__ else {}
 
@@ -46,6 +46,13 @@ def test_the_count_of_the_text_is_the_compilers_own_where_there_is_no_loop():
         assert compiled.count(program).accessed == pytest.approx(
             compiled.hlo.Module(program.as_text()).accessed(), rel=0.01
         ), platform
+
+
+@pytest.mark.parametrize("model", heads.SIZES)
+def test_the_classes_of_real_models_cost_no_copy_of_the_kernel(model):
+    head = heads.measure("linear_token_log_probs", model, "bfloat16", "tpu", DEVICES["tpu"])
+    assert head
+    assert head.temporaries < 0.15 * head.results
 
 
 @functools.cache
