@@ -29,6 +29,7 @@ try:
     from tqdm import tqdm
 
     from benchmarks import compiled
+    from benchmarks import heads as of_heads
     from benchmarks import mesh as on_mesh
     from benchmarks.compiled import Count
     from benchmarks.measure import OPTAX, OURS, PLAIN, TOKAMAX
@@ -174,6 +175,7 @@ def markdown(results: Sequence[Result], run: dict[str, Any]) -> str:
         "and of memory, no time. The floor reads every array once and writes every gradient once. Without a loop the "
         "bytes are XLA's own count; with one, they are read from the compiled text, times the trips of the loop.\n\n"
         f"Above a peer:\n\n{chr(10).join(late) or 'none.'}\n\n{table}\n"
+        + (f"\n{of_heads.markdown(of_heads.read(run['heads']))}" if run.get("heads") else "")
     )
 
 
@@ -239,6 +241,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--mesh", action="store_true", help="losses over sharded classes on 16 TPUs instead, and the large head"
     )
+    parser.add_argument(
+        "--heads", action="store_true", help="also the last layer of language models, at the sizes that others publish"
+    )
     parser.add_argument("--topology", default=compiled.V5E, help="which TPU (%(default)s), as v6e:2x2")
     parser.add_argument(
         "--target", type=Path, default=compiled.H100, help="a GpuTargetConfigProto of which GPU, as text"
@@ -281,10 +286,12 @@ def main() -> None:
             results.append(measure(row, dtype, platform, there[platform], {}))
             *_, line = lines(results[-1:])
             tqdm.write("  ".join(cell.strip("`").ljust(22 if place < 2 else 10) for place, cell in enumerate(line)))
-    run = {
+    run: dict[str, Any] = {
         "command": shlex.join(["python", "-m", "benchmarks.accelerators", *sys.argv[1:]]),
         "versions": versions(),
     }
+    if args.heads:
+        run["heads"] = [asdict(each) for each in of_heads.measure_all(there, DTYPES)]
     args.output.write_text(json.dumps(run | {"results": [asdict(each) for each in results]}, indent=1) + "\n")
     if args.markdown:
         args.markdown.write_text(markdown(results, run))

@@ -18,7 +18,7 @@ try:
 except compiled.MissingCompilerError as missing:
     pytest.skip(str(missing), allow_module_level=True)
 
-from benchmarks import accelerators, mesh
+from benchmarks import accelerators, heads, mesh
 
 STORED = accelerators.read() if accelerators.stored_versions()["jax"] == jax.__version__ else {}
 
@@ -63,6 +63,13 @@ def test_label_smoothing_costs_no_pass(platform, weighted):
     count, size = compiled.count(program), 4 * math.prod(logits.shape)
     assert count.accessed <= 3.1 * size
     assert count.temporaries <= 0.02 * size
+
+
+@pytest.mark.parametrize("model", heads.SIZES)
+def test_the_classes_of_real_models_cost_no_copy_of_the_kernel(model):
+    head = heads.measure("linear_token_log_probs", model, "bfloat16", "tpu", DEVICES["tpu"])
+    assert head
+    assert head.temporaries < 0.15 * head.results
 
 
 @functools.cache

@@ -488,3 +488,205 @@ def test_devices_are_weighed_by_their_tokens():
     averaged, added, right, of_step = step(COSTS, KEEP)
     assert (averaged, added) == (6, 12)
     np.testing.assert_allclose([right, of_step], [20 / 6, 20 / 30], rtol=1e-6)
+
+
+# Log-probabilities
+
+LOGITS = single([[[0, 1, 2], [1, 0, 0], [2, 0, 1]], [[1, 1, 0], [0, 2, 0], [0, 0, 0]]])
+WORDS = np.array([[2, 0, -100], [1, -100, -100]])
+
+
+def of_words(logits, words):
+    """As a formula, with the class 0 for what is ignored."""
+    return jnp.take_along_axis(jax.nn.log_softmax(logits), jnp.maximum(words, 0)[..., None], -1)[..., 0]
+
+
+def test_the_mean_of_a_response_is_over_the_tokens_that_were_scored():
+    """The sum was over the shifted mask, the count over the mask as it was: one token too many.
+
+    https://github.com/huggingface/trl/issues/6879
+    """
+    mask = np.array([[True, True, True], [True, True, False]])
+    log_probs, scored = single([[-0.5, -0.5], [0, NAN]]), mask[:, 1:]
+    sums = np.sum(log_probs, 1, where=scored)
+    zero = single([0])
+    unshifted = sums / mask.sum(1)
+    assert jaxloss.ipo_loss(-unshifted[:1], -unshifted[1:], zero, zero, beta=1.0) > 0.02
+
+    def loss(log_probs):
+        means = jax.vmap(reductions.mean)(log_probs, scored)
+        return jaxloss.ipo_loss(means[1:], means[:1], zero, zero, beta=1.0)
+
+    holds(graded(loss, log_probs), 0, np.zeros((2, 2)))
+    holds(graded(loss, log_probs * 2), 0.25, [[-0.5, -0.5], [1, 0]])
+
+
+def test_each_response_has_its_own_mask_and_not_its_opposite():
+    """The log-probabilities were multiplied by where the *chosen* labels are ignored, of both responses.
+
+    https://github.com/QwenAudio/CosyVoice/issues/1449
+    """
+    zero = np.zeros(1, np.float32)
+
+    def plain(logits):
+        ignored = WORDS[:1] == -100
+        chosen, rejected = ((of_words(logits, WORDS)[row] * ignored).mean(-1) for row in (0, 1))
+        return jaxloss.dpo_loss(chosen, rejected, zero, zero)
+
+    def loss(logits):
+        sums = jaxloss.token_log_probs(logits, WORDS, ignore_index=-100).sum(-1)
+        return jaxloss.dpo_loss(sums[:1], sums[1:], zero, zero)
+
+    # What was learnt from is what should have been left out, and nothing else.
+    np.testing.assert_array_equal(np.any(graded(plain, LOGITS)[1], -1), [[False, False, True]] * 2)
+    sums = [float(np.sum(of_words(LOGITS, WORDS)[row], where=WORDS[row] != -100)) for row in (0, 1)]
+    margin = 0.1 * (sums[0] - sums[1])
+    value, gradient = graded(loss, LOGITS)
+    np.testing.assert_allclose(value, math.log1p(math.exp(-margin)), rtol=1e-6)
+    np.testing.assert_array_equal(np.any(gradient, -1), WORDS != -100)
+
+
+def test_a_label_at_the_end_of_a_shard_is_kept():
+    """Labels were shifted shard by shard, which loses one at each boundary. Shifted before they are sharded, none is.
+
+    https://github.com/huggingface/transformers/issues/36607
+    """
+    logits, words = np.tile(LOGITS[0], (1, 2, 1))[:, :4], np.array([[2, 1, 0, 1]])
+    mesh = jax.make_mesh((2,), ("time",), axis_types=(jax.sharding.AxisType.Auto,))
+
+    def local(reduction, logits, words):
+        return jaxloss.cross_entropy(logits, words, ignore_index=-100, reduction=reduction)
+
+    def sharded(shift, words):
+        def step(logits, words):
+            return local(functools.partial(reductions.mean, axis_name="time"), logits, shift(words))
+
+        specs = P(None, "time"), P(None, "time")
+        return jax.jit(jax.shard_map(step, mesh=mesh, in_specs=specs, out_specs=P()))(logits, words)
+
+    def shift(words):
+        return jnp.concatenate([words[:, 1:], jnp.full_like(words[:, :1], -100)], 1)
+
+    right = -of_words(logits, shift(words))[0, :3].mean()
+    assert abs(sharded(shift, words) - right) > 0.01
+    np.testing.assert_allclose(sharded(lambda words: words, shift(words)), right, rtol=1e-6)
+
+
+def test_labels_and_logits_are_shifted_by_the_caller_or_refused():
+    """They were shifted by the model and again by the loss. Nothing is shifted here; unlike lengths are refused.
+
+    https://github.com/huggingface/transformers/issues/37830
+    """
+    with pytest.raises(AssertionError, match="`target` must hold integer class indices of shape \\(2, 2\\)"):
+        jaxloss.cross_entropy(LOGITS[:, :-1], WORDS)
+    right = -of_words(LOGITS[:, :-1], WORDS[:, :-1])[WORDS[:, :-1] != -100].mean()
+    np.testing.assert_allclose(jaxloss.cross_entropy(LOGITS[:, :-1], WORDS[:, :-1], ignore_index=-100), right)
+
+
+def test_an_ignored_label_is_in_no_denominator():
+    """It was left in: .5365 for 1.6094.
+
+    https://github.com/pytorch/xla/issues/859
+    """
+    logits, labels = np.zeros((3, 5), np.float32), np.array([1, -100, -100])
+    assert abs(-of_words(logits, labels)[0] / 3 - 0.5365) < 1e-4
+    holds(
+        graded(jaxloss.cross_entropy, logits, labels, ignore_index=-100),
+        1.6094,
+        0.2 - np.eye(5)[[1]] * [[1], [0], [0]] - 0.2 * single([[0], [1], [1]]),
+        1e-4,
+    )
+
+
+@pytest.mark.parametrize("on_mesh", [False, True])
+def test_an_entropy_with_impossible_classes_is_that_of_the_others(on_mesh):
+    """0 times -inf: NaN as soon as a logit is masked, and on a mesh, where a shard has no other, in the gradient too.
+
+    https://github.com/huggingface/trl/issues/7221, https://github.com/NovaSky-AI/SkyRL/pull/2259
+    """
+    logits = single([[1, 1, -INF, -INF]])
+
+    def plain(logits):
+        log_p = jax.nn.log_softmax(logits)
+        return -(jnp.exp(log_p) * log_p).sum()
+
+    assert np.isnan(graded(plain, logits)[0])
+    of_entropy = functools.partial(jaxloss.token_log_probs, with_entropy=True)
+    if on_mesh:
+        mesh = jax.make_mesh((2,), ("classes",), axis_types=(jax.sharding.AxisType.Auto,))
+        local = functools.partial(of_entropy, class_axis_name="classes")
+        of_entropy = jax.shard_map(local, mesh=mesh, in_specs=(P(None, "classes"), P()), out_specs=P())
+    holds(graded(lambda logits: of_entropy(logits, np.array([0]))[1].sum(), logits), math.log(2), np.zeros((1, 4)))
+
+
+FEATURES, KERNEL = single([[1, 2], [-1, 1], [0.5, -2]]), single([[1, 0, -1, 2], [0, 1, 1, -1]])
+OF_TOKENS = np.array([0, 3, 1])
+
+
+def head(features, kernel, softcap=None):
+    """Log-probabilities and entropies by the formula."""
+    logits = features @ kernel
+    log_p = jax.nn.log_softmax(logits if softcap is None else softcap * jnp.tanh(logits / softcap))
+    return log_p[np.arange(3), OF_TOKENS], -(jnp.exp(log_p) * log_p).sum(-1)
+
+
+def ours(features, kernel, **options):
+    return jaxloss.linear_token_log_probs(features, kernel, OF_TOKENS, with_entropy=True, chunk_size=2, **options)
+
+
+def gradients_of(function, cotangents):
+    """To features and kernel, of outputs weighed by these."""
+    _, pull = jax.vjp(function, FEATURES, KERNEL)
+    return pull(tuple(map(single, cotangents)))
+
+
+@pytest.mark.parametrize("cotangents", [([1, 2, 3], [0, 0, 0]), ([0, 0, 0], [3, -1, 2])], ids=["log-probs", "entropy"])
+def test_every_output_of_every_token_has_its_own_cotangent(cotangents):
+    """A fused head dropped the entropy's; one took the first token's for all; one left out that of the
+    features.
+
+    https://github.com/huggingface/trl/issues/6625, https://github.com/linkedin/Liger-Kernel/pull/1298 and
+    https://github.com/AI-Hypercomputer/maxtext/pull/4699
+    """
+    right = gradients_of(head, cotangents)
+    firsts = gradients_of(head, [np.full(3, each[0]) for each in cotangents])
+    assert all(np.abs(one - other).max() > 0.1 for one, other in zip(right, firsts, strict=True))
+    for found, expected in zip(gradients_of(ours, cotangents), right, strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_a_softcap_is_applied_once_with_its_derivative():
+    """It was z tanh(z / c); it was accepted and not applied; its derivative was left out of a blockwise gradient.
+
+    https://github.com/unslothai/unsloth-zoo/pull/593, https://github.com/apple/ml-cross-entropy/issues/48 and, as read,
+    https://github.com/marin-community/marin
+    """
+    capped = functools.partial(head, softcap=1.5)
+    logits = FEATURES @ KERNEL
+    wrong = jax.nn.log_softmax(logits * np.tanh(logits / 1.5))[np.arange(3), OF_TOKENS]
+    for found in (wrong, head(FEATURES, KERNEL)[0]):
+        assert np.abs(found - capped(FEATURES, KERNEL)[0]).max() > 0.1
+    weights = [1, 2, 3], [3, -1, 2]
+    for found, expected in (
+        *zip(ours(FEATURES, KERNEL, logit_softcap=1.5), capped(FEATURES, KERNEL), strict=True),
+        *zip(
+            gradients_of(functools.partial(ours, logit_softcap=1.5), weights),
+            gradients_of(capped, weights),
+            strict=True,
+        ),
+    ):
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_a_sum_of_blocks_is_not_rounded_at_each():
+    """The kernel's gradient was added up in bfloat16: after 256 blocks what is added is less than half a unit.
+
+    https://github.com/linkedin/Liger-Kernel/issues/1391
+    """
+    features, labels = jnp.ones((1024, 1), jnp.bfloat16), np.zeros(1024, int)
+    kernel = jnp.zeros((1, 2), jnp.bfloat16)
+    rounded = jax.lax.fori_loop(0, 1024, lambda _, total: total + jnp.bfloat16(0.5), jnp.bfloat16(0))
+    assert rounded < 0.5 * 512
+    loss = functools.partial(jaxloss.linear_cross_entropy, reduction="sum", chunk_size=1, blocks="tokens")
+    gradient = jax.jit(jax.grad(loss, 1))(features, kernel, labels)
+    np.testing.assert_array_equal(gradient.astype(np.float32), [[-512, 512]])

@@ -1,4 +1,4 @@
-"""The wall of ranking: public reports of losses of lists, each reproduced in the formula of the library that is named."""
+"""The wall of ranking: public reports of losses of lists, reproduced in the formula of the library that is named."""
 
 import typing
 from typing import Any

@@ -11,7 +11,7 @@ from jax import Array
 from jax.sharding import PartitionSpec as P
 
 from jaxloss._kernels.linear_cross_entropy.layer import Layer, along_last
-from jaxloss._kernels.linear_cross_entropy.layout import Layout
+from jaxloss._kernels.linear_cross_entropy.layout import Layout, size_of_block
 from jaxloss._kernels.linear_cross_entropy.loops import finite, repeat, zeros_like
 from jaxloss._numerics.cross_entropy import all_zero
 from jaxloss._numerics.passes import Passes, by_passes
@@ -141,7 +141,7 @@ class _Block(NamedTuple):
 
 def _block(layer: Layer, head: Head, target: Array, step: Array) -> _Block:
     classes = layer.classes
-    size = -(-classes // layer.blocks_of_classes)
+    size = size_of_block(classes, layer.blocks_of_classes)
     first = jnp.minimum(step * size, classes - size)
     take = functools.partial(jax.lax.dynamic_slice_in_dim, start_index=first, slice_size=size, axis=-1)
     columns = layer.whole(stay_in_loop(take(head.kernel), step)).astype(layer.operand)

@@ -18,6 +18,8 @@ from jaxloss._typing import AxisName
 
 # More blocks save nothing beside the features, and rounding grows with each that is added to the kernel's gradient.
 _MOST_BLOCKS = 1024
+# Of classes, in the memory of a TPU.
+_TILE = 128
 
 
 def blocks_of_tokens(tokens: Any, chunk_size: int | None) -> tuple[Any, Any]:
@@ -32,8 +34,16 @@ def blocks_of_classes(classes: int, blocks: Any) -> int:
     if blocks is None or is_symbolic_dim(blocks):
         blocks = min(classes // 512, 256)
     # Two at least: XLA unrolls a loop of one step, and takes into it what must stand outside.
-    size = -(-classes // max(blocks, 2))
-    return max(-(-classes // size), 2)
+    return max(-(-classes // size_of_block(classes, max(blocks, 2))), 2)
+
+
+def size_of_block(classes: int, blocks: int) -> int:
+    """Large ones in whole tiles: a block that begins within one costs XLA:TPU (jax 0.12) a copy of the whole kernel.
+
+    Held by the tests of accelerators, at the numbers of classes of Gemma 2 and Llama 3.
+    """
+    size = -(-classes // blocks)
+    return size if size < 4 * _TILE else -(-size // _TILE) * _TILE
 
 
 def fits_blocks_of_classes(pred: Array, kernel: Array) -> bool:
