@@ -66,6 +66,11 @@ def prevent_cse(x: Array) -> Array:
     return fuse_whole(x) if x.ndim else jax.lax.optimization_barrier(x)
 
 
+def third_copy(x: Array) -> Array:
+    """As `prevent_cse`, where a value, a sum of a reduction and a derivative have much in common, each with another."""
+    return jnp.where(x == x, x, jnp.nan) if STEERING else x
+
+
 def in_order(first: Array, *then: Array) -> tuple[Array, ...]:
     """The arrays, none of which is used before the first is computed: its operands' buffers are free by then.
 
