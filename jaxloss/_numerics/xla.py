@@ -67,7 +67,11 @@ def prevent_cse(x: Array) -> Array:
 
 
 def third_copy(x: Array) -> Array:
-    """As `prevent_cse`, where a value, a sum of a reduction and a derivative have much in common, each with another."""
+    """The same as `prevent_cse`, and another number than that: for a third that has as much in common with the two.
+
+    Prevents XLA:GPU (jax 0.12) from storing what two operands of a reduction have in common. Held by
+    `tests/properties/test_accelerators.py`.
+    """
     return jnp.where(x == x, x, jnp.nan) if STEERING else x
 
 
