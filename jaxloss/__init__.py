@@ -4,6 +4,7 @@ from jaxloss import (
     classification,
     composition,
     detection,
+    distillation,
     divergence,
     language_modeling,
     margin,
@@ -33,6 +34,7 @@ from jaxloss.detection import (
     distance_box_iou_loss,
     generalized_box_iou_loss,
 )
+from jaxloss.distillation import generalized_jsd_loss
 from jaxloss.divergence import kl_div
 from jaxloss.language_modeling import linear_cross_entropy, linear_token_log_probs, token_log_probs
 from jaxloss.margin import (
@@ -104,11 +106,13 @@ __all__ = [
     "detection",
     "dice_loss",
     "distance_box_iou_loss",
+    "distillation",
     "divergence",
     "dpo_loss",
     "focal_loss",
     "gaussian_nll_loss",
     "generalized_box_iou_loss",
+    "generalized_jsd_loss",
     "group_advantages",
     "hinge_embedding_loss",
     "hinge_loss",

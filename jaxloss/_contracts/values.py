@@ -98,7 +98,9 @@ class Values:
         info = jnp.finfo(self._given.get(name, array.dtype))
         return 0.5 * float(info.eps), 0.5 * float(info.smallest_subnormal)
 
-    def check_not_softmax(self, pred: Array, axis: int, where: Array | None, axis_name: AxisName | None = None) -> None:
+    def check_not_softmax(
+        self, pred: Array, axis: int, where: Array | None, axis_name: AxisName | None = None, name: str = "pred"
+    ) -> None:
         """Reports the double softmax: logits that are non-negative and sum to 1 in every row."""
         shard = Shard(pred.shape[axis], axis_name)
         if shard.total == 1 or not pred.size:
@@ -107,8 +109,8 @@ class Values:
         all_look = jnp.all(looks) if where is None else jnp.all(looks | ~where) & jnp.any(where)
         self.check(
             ~all_look,
-            f"`pred` must hold logits, got probabilities: every row sums to 1 along axis {axis}. Drop the softmax from "
-            "the model's output, or pass its logarithm.",
+            f"`{name}` must hold logits, got probabilities: every row sums to 1 along axis {axis}. Drop the softmax "
+            "from the model's output, or pass its logarithm.",
         )
 
     def check_not_sigmoid(self, pred: Array, where: Array | None) -> None:

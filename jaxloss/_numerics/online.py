@@ -15,12 +15,26 @@ from jax import Array
 from jaxloss._numerics.labels import one_hot
 from jaxloss._numerics.safe import safe_divide
 from jaxloss._numerics.shards import Shard
-from jaxloss._numerics.xla import KEEPS_DERIVATIVES_IN_LOOPS, prevent_cse
+from jaxloss._numerics.xla import KEEPS_DERIVATIVES_IN_LOOPS, by_platform, prevent_cse
 
 
 def sum_together(parts: Sequence[Array], axis: int) -> Any:
     """The sums of several arrays in one pass: in several, XLA would store what the arrays have in common."""
     return _reduce(lambda one, other: tuple(map(jnp.add, one, other)), tuple(parts), (0.0,) * len(parts), axis)
+
+
+def sum_with_common_terms(some: Sequence[Array], others: Sequence[Array], axis: int) -> tuple[Array, ...]:
+    """The sums of one or two arrays that have much in common, and of others, in one pass.
+
+    Two are the parts of complex numbers: XLA:GPU (jax 0.12) takes the operands of a reduction for strangers, and what
+    they have in common for too dear to compute for each, so that it stores it. Held by
+    `tests/properties/test_accelerators.py`.
+    """
+    pair = jax.lax.complex(*some) if len(some) == 2 else some[0]
+    parts = pair, *others
+    zeros = tuple(jnp.zeros((), part.dtype) for part in parts)
+    found, *more = jax.lax.reduce(parts, zeros, lambda a, b: tuple(map(jnp.add, a, b)), (axis % pair.ndim,))
+    return *((found.real, found.imag) if len(some) == 2 else (found,)), *more
 
 
 class MarginSums(NamedTuple):
@@ -140,6 +154,59 @@ def _lowered(largest_here: Array, labels: Array, below: Array, largest: Array) -
     """sum_i y_i (x_k - x_i) of a part, with x_k the largest of all."""
     distance = jnp.where(largest_here == largest, 0.0, largest - largest_here)
     return below + jnp.where(labels == 0, 0.0, distance) * labels
+
+
+class PairSums(NamedTuple):
+    """Of two arrays of logits the sums of the softmax of each, and the other's logit where each has its largest."""
+
+    largest_x: Array
+    excess_x: Array
+    y_there: Array
+    largest_y: Array
+    excess_y: Array
+    x_there: Array
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
+def pair_sums(x: Array, y: Array, axis: int) -> PairSums:
+    """NaN as in `softmax_sums`. On a CPU in passes of their own."""
+    stored, online = (functools.partial(way, axis=axis) for way in (_stored_pair_sums, _online_pair_sums))
+    sums = PairSums(*by_platform(x, y, cpu=stored, elsewhere=online))
+    excess_x = jnp.where(jnp.isfinite(sums.largest_x), sums.excess_x, jnp.nan)
+    return sums._replace(excess_x=excess_x, excess_y=jnp.where(jnp.isfinite(sums.largest_y), sums.excess_y, jnp.nan))
+
+
+def _online_pair_sums(x: Array, y: Array, axis: int) -> PairSums:
+    parts = (x, _count(x) - 1, y, y, _count(y) - 1, x)
+    return PairSums(*_reduce(_add_pair_sums, parts, (-jnp.inf, -1.0, 0.0) * 2, axis))
+
+
+def _add_pair_sums(one: Any, other: Any) -> Any:
+    sums: list[Any] = []
+    for a, b in ((one[:3], other[:3]), (one[3:], other[3:])):
+        sums += [*_add_softmax_sums(a[:2], b[:2]), jnp.where(a[0] >= b[0], a[2], b[2])]
+    return tuple(sums)
+
+
+def _stored_pair_sums(x: Array, y: Array, axis: int) -> PairSums:
+    sums: list[Array] = []
+    for logits, others in ((x, y), (y, x)):
+        place = jnp.argmax(logits, axis, keepdims=True)
+        largest = jnp.take_along_axis(logits, place, axis)
+        excess = jnp.where(one_hot(jnp.squeeze(place, axis), logits.shape[axis], axis), 0.0, jnp.exp(logits - largest))
+        there = jnp.take_along_axis(others, place, axis)
+        sums += [jnp.squeeze(largest, axis), jnp.sum(excess, axis), jnp.squeeze(there, axis)]
+    return PairSums(*sums)
+
+
+@pair_sums.defjvp
+def _pair_sums_jvp(axis: int, primals: Any, tangents: Any) -> tuple[PairSums, PairSums]:
+    """With the largest held constant, as above, and with the other's logit beside it, whose derivative cancels too."""
+    sums = pair_sums(*primals, axis)
+    excess_x = _excess_tangent(sums.largest_x, primals[0], tangents[0], axis)
+    excess_y = _excess_tangent(sums.largest_y, primals[1], tangents[1], axis)
+    constant = jnp.zeros_like(sums.largest_x)
+    return sums, PairSums(constant, excess_x, constant, constant, excess_y, constant)
 
 
 @jax.custom_jvp

@@ -3,6 +3,7 @@
 from tests.catalogue import (
     classification,
     detection,
+    distillation,
     divergence,
     language_modeling,
     margin,
@@ -25,6 +26,7 @@ TABLE = (
     *metric_learning.RECORDS,
     *sequence.RECORDS,
     *language_modeling.RECORDS,
+    *distillation.RECORDS,
     *preference.RECORDS,
     *policy.RECORDS,
     *ranking.RECORDS,

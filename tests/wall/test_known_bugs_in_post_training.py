@@ -690,3 +690,75 @@ def test_a_sum_of_blocks_is_not_rounded_at_each():
     loss = functools.partial(jaxloss.linear_cross_entropy, reduction="sum", chunk_size=1, blocks="tokens")
     gradient = jax.jit(jax.grad(loss, 1))(features, kernel, labels)
     np.testing.assert_array_equal(gradient.astype(np.float32), [[-512, 512]])
+
+
+# Distillation
+
+
+STUDENT_LOGITS, TEACHER_LOGITS = single([[1.0, 0.0, -1.0], [0.0, 0.5, 2.0]]), single([[0.0, 2.0, 0.0], [1.0, 0.0, 0.0]])
+
+
+def jsd_of(beta, mixed, weights=None, student=STUDENT_LOGITS, teacher=TEACHER_LOGITS):
+    """Row by row, with the log-probabilities of a mixture; the weights are those of the two divergences."""
+    log_s, log_t = jax.nn.log_softmax(student), jax.nn.log_softmax(teacher)
+    log_m = mixed(log_s, log_t, beta)
+    to_teacher, to_student = (beta, 1 - beta) if weights is None else weights
+    terms = to_teacher * jnp.exp(log_t) * (log_t - log_m) + to_student * jnp.exp(log_s) * (log_s - log_m)
+    return terms.sum(-1)
+
+
+def of_probabilities(log_s, log_t, beta):
+    return jnp.log(beta * jnp.exp(log_t) + (1 - beta) * jnp.exp(log_s))
+
+
+def test_the_ends_of_the_divergence_are_its_own_formulas():
+    """The formula is 0 at beta 0 and 1, where the documentation promised the two divergences; or beta was clamped, and
+    1 trained nothing.
+
+    https://github.com/huggingface/trl/issues/6780, https://github.com/verl-project/verl-recipe/issues/151
+    """
+    log_s, log_t = jax.nn.log_softmax(STUDENT_LOGITS), jax.nn.log_softmax(TEACHER_LOGITS)
+    for end, of, to in ((0, log_t, log_s), (1, log_s, log_t)):
+        np.testing.assert_allclose(jsd_of(end, of_probabilities), 0, atol=1e-6)
+        assert (jsd_of(min(max(end, 1e-6), 1 - 1e-6), of_probabilities) < 1e-5).all()
+        loss = jaxloss.generalized_jsd_loss(STUDENT_LOGITS, TEACHER_LOGITS, beta=end, reduction="none")
+        np.testing.assert_allclose(loss, (jnp.exp(of) * (of - to)).sum(-1), rtol=1e-5)
+
+
+def test_a_mixture_is_of_probabilities_in_the_order_of_the_paper():
+    """Logarithms were mixed, and then the student and the teacher in the wrong order.
+
+    https://github.com/huggingface/trl/issues/2202, https://github.com/huggingface/trl/pull/3043
+    """
+    right = jsd_of(0.1, of_probabilities)
+    of_logs = jsd_of(0.1, lambda log_s, log_t, beta: beta * log_t + (1 - beta) * log_s)
+    swapped = jsd_of(0.1, lambda log_s, log_t, beta: of_probabilities(log_t, log_s, beta), (0.1, 0.9))
+    assert (abs(of_logs - right) > 0.05 * right).all()
+    assert (abs(swapped - right) > 0.5 * right).all()
+    loss = jaxloss.generalized_jsd_loss(STUDENT_LOGITS, TEACHER_LOGITS, beta=0.1, reduction="none")
+    np.testing.assert_allclose(loss, right, rtol=1e-4)
+
+
+def test_a_divergence_is_a_sum_over_classes():
+    """The mean divided by rows times classes.
+
+    https://github.com/huggingface/trl/pull/4105
+    """
+    rows = jsd_of(0.5, of_probabilities)
+    np.testing.assert_allclose(jaxloss.generalized_jsd_loss(STUDENT_LOGITS, TEACHER_LOGITS), rows.mean(), rtol=1e-5)
+
+
+def test_hidden_rows_of_a_teacher_do_not_count():
+    """The index of what is ignored was taken and not used; and where all was ignored, the mean was 0 / 0.
+
+    https://github.com/linkedin/Liger-Kernel/pull/974
+    """
+    right, garbage = jsd_of(0.5, of_probabilities)[0], np.array(TEACHER_LOGITS)
+    garbage[1] = NAN
+    loss = functools.partial(jaxloss.generalized_jsd_loss, STUDENT_LOGITS)
+    np.testing.assert_allclose(loss(garbage, where=np.array([True, False])), right, rtol=1e-5)
+    value, gradient = graded(
+        lambda x: jaxloss.generalized_jsd_loss(x, garbage, where=np.zeros(2, bool)), STUDENT_LOGITS
+    )
+    assert value == 0
+    assert not gradient.any()
