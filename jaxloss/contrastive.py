@@ -702,9 +702,12 @@ def _sums(
     """Of each anchor over the keys of all devices."""
     known = {"index": mesh.indices(rows["x"])} | rows
     known = {name: known[name] for name in _KNOWN if name in known}
-    x, keys_known = rows["x"], mesh.gathered(known)
-    keys = rows.get("y") if mesh.axis_name is None else mesh.gathered(rows.get("y", x))
-    return pair_sums(Pairs(terms, kinds, *how), x, keys, numbers, known, keys_known)
+    pairs, x, keys = Pairs(terms, kinds, *how), rows["x"], rows.get("y")
+    if mesh.is_large(x):
+        pairs = pairs._replace(axis_name=mesh.axis_name)
+    elif mesh.axis_name is not None:
+        keys = mesh.gathered(x if keys is None else keys)
+    return pair_sums(pairs, x, keys, numbers, known, mesh.gathered(known))
 
 
 def _logits(similarity: Array, numbers: dict[str, Array]) -> Array:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 import jaxloss
 from tests.catalogue.benchmarks import LARGE, normal, pairs
 from tests.catalogue.common import FLOATS, option
-from tests.catalogue.domains import SIGNS, integers, scaled, together
+from tests.catalogue.domains import SIGNS, Domain, integers, scaled, together
 from tests.catalogue.record import INF, NAN, About, Arrays, Bad, Benchmark, Extreme, Record, Stress, per_example
 
 
@@ -250,12 +251,15 @@ def wrong(args: tuple[Any, ...], *positive: str) -> tuple[Bad, ...]:
     )
 
 
-def apart_of(size: int = 3) -> Any:
-    return together(scaled((2, size, 3), (-40, 60)))
+def of_any_length(*more: Any) -> Domain:
+    """Rows in any direction; where they all but agree gradients cancel, and no digit of them is left."""
 
+    def rows(seed: int, *rest: Any) -> Arrays:
+        rng = np.random.default_rng(seed)
+        lengths = 2.0 ** rng.integers(-40, 60, (3, 1))
+        return *(lengths * rng.normal(size=(2 - len(rest), 3, 3))).astype(np.float32), *rest
 
-def with_labels(size: int = 3) -> Any:
-    return together(scaled((1, size, 3), (-40, 60)), integers(0, 1, (size,)))
+    return lambda options: st.builds(rows, st.integers(0, 2**20), *more)
 
 
 NEAR, FAR = [[1.0, 0.0], [0.0, 1.0]], [[0.0, 1.0], [1.0, 0.0]]
@@ -291,7 +295,7 @@ RECORDS = (
             Bad(VIEWS, {"ids": FLOATS[:, 0]}, "`ids` must hold integer ids of shape \\(3,\\)"),
             Bad(VIEWS, {"ids": LABELS[:2]}, "`ids` must hold integer ids of shape \\(3,\\)"),
         ),
-        stress=Stress(apart_of(), (8, 8), ({}, {"temperature": 0.01}), unit="row", examples=4),
+        stress=Stress(of_any_length(), (16, 16), ({}, {"temperature": 0.01}), unit="row", examples=4),
         extremes=(
             Extreme((NEAR, FAR), {"temperature": 1e-4}, [1e4, 1e4]),
             Extreme((NEAR, NEAR), {"temperature": 0.1}, [math.log1p(math.exp(-10))] * 2),
@@ -316,7 +320,7 @@ RECORDS = (
         traced=("temperature",),
         **compared(VIEWS),
         refuses=wrong(VIEWS, "temperature"),
-        stress=Stress(apart_of(), (8, 8), unit="row", examples=4),
+        stress=Stress(of_any_length(), (16, 16), unit="row", examples=4),
         extremes=(
             Extreme((NEAR, FAR), {"temperature": 1e-4}, [1e4, 1e4]),
             Extreme((ZEROS, NEAR), {}, [LOG_2] * 2),
@@ -339,7 +343,7 @@ RECORDS = (
         traced=("temperature", "logit_bias"),
         **compared(VIEWS),
         refuses=(*wrong(VIEWS, "temperature"), option("logit_bias", NAN, VIEWS)),
-        stress=Stress(apart_of(), (8, 8), unit="row", examples=4),
+        stress=Stress(of_any_length(), (16, 16), unit="row", examples=4),
         extremes=(
             Extreme((NEAR, FAR), {"temperature": 1e-4, "logit_bias": 0.0}, [LOG_2 + 1e4] * 2),
             Extreme((NEAR, NEAR), {"temperature": 1e-4, "logit_bias": 0.0}, [LOG_2] * 2),
@@ -363,7 +367,7 @@ RECORDS = (
         traced=("temperature",),
         **compared(VIEWS),
         refuses=wrong(VIEWS, "temperature"),
-        stress=Stress(apart_of(), (8, 8), unit="row", examples=4),
+        stress=Stress(of_any_length(), (16, 16), unit="row", examples=4),
         extremes=(
             Extreme((NEAR, [[-1.0, 0.0], [0.0, -1.0]]), {"temperature": 1e-4}, [[1e4 + LOG_2] * 2] * 2),
             Extreme((ZEROS, ZEROS), {}, [[math.log(3)] * 2] * 2),
@@ -381,7 +385,7 @@ RECORDS = (
         traced=("temperature",),
         **compared(LABELLED),
         refuses=wrong(LABELLED, "temperature"),
-        stress=Stress(with_labels(), (8, 8), unit="row", examples=4),
+        stress=Stress(of_any_length(integers(0, 1, (3,))), (16, 16), unit="row", examples=4),
         extremes=(
             Extreme((NEAR, [0, 1]), {}, [0, 0]),
             Extreme((NEAR[:1], [0]), {}, [0]),
@@ -401,7 +405,7 @@ RECORDS = (
         traced=("alpha", "beta", "base"),
         **compared(LABELLED),
         refuses=(*wrong(LABELLED, "alpha", "beta"), option("base", NAN, LABELLED)),
-        stress=Stress(with_labels(), (8, 8), unit="row", examples=4),
+        stress=Stress(of_any_length(integers(0, 1, (3,))), (16, 16), unit="row", examples=4),
         extremes=(
             Extreme((NEAR, [0, 0]), {"alpha": 1e5}, [0.5, 0.5]),
             Extreme((NEAR, [0, 1]), {"beta": 1e5, "base": -1.0}, [1.0, 1.0]),
@@ -422,7 +426,7 @@ RECORDS = (
         constant_factor=True,
         **compared(LABELLED),
         refuses=(*wrong(LABELLED, "gamma"), option("margin", -0.1, LABELLED)),
-        stress=Stress(with_labels(), (8, 8), unit="row", examples=4),
+        stress=Stress(of_any_length(integers(0, 1, (3,))), (16, 16), unit="row", examples=4),
         extremes=(
             Extreme((NEAR, [0, 0]), {}, [0, 0]),
             Extreme((NEAR[:1], [0]), {}, [0]),

@@ -14,6 +14,9 @@ from jaxloss._numerics.loops import finite
 from jaxloss._numerics.shards import Shard
 from jaxloss._typing import AxisName
 
+# Bytes of the rows of all devices up to which they are gathered whole.
+GATHERED_AT_ONCE = 2**28
+
 
 class Mesh(NamedTuple):
     """The axes over which rows lie: inside `shard_map`, else None."""
@@ -27,6 +30,10 @@ class Mesh(NamedTuple):
         if self.axis_name is None:
             return rows
         return jax.tree.map(lambda each: jax.lax.all_gather(each, self.axis_name, tiled=True), rows)
+
+    def is_large(self, rows: Array) -> bool:
+        """Whether no device should hold the rows of all: they are gathered twice, block by block, and not once."""
+        return self.axis_name is not None and rows.nbytes * jax.lax.axis_size(self.axis_name) > GATHERED_AT_ONCE
 
     def indices(self, rows: Array) -> Array:
         """Of the rows of this device, among all."""

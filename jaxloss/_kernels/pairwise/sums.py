@@ -10,11 +10,12 @@ from jax import Array
 from jax.core import max_dim, min_dim
 from jax.export import is_symbolic_dim
 
-from jaxloss._numerics.loops import finite, repeat, zeros_like
+from jaxloss._numerics.loops import finite, lanes_of, repeat, zeros_like
 from jaxloss._numerics.norms import norm
 from jaxloss._numerics.passes import Passes, by_passes
 from jaxloss._numerics.safe import safe_divide
 from jaxloss._numerics.shards import varying_together
+from jaxloss._typing import AxisName
 
 # What is made of a term: of an anchor over the keys, or of a key over the anchors.
 LOG_SUM_EXP, SUM, LOG_SUM_EXP_OF_KEYS = "log sum exp", "sum", "log sum exp of keys"
@@ -33,6 +34,8 @@ class Pairs(NamedTuple):
     chunk_size: int | None
     precision: Any
     dtype: Any
+    # Inside `shard_map`, the axes over which the keys lie, to be gathered block by block; None where they are whole.
+    axis_name: AxisName | None = None
 
     def rows(self, rows: Array) -> Array:
         rows = rows.astype(self.dtype)
@@ -111,14 +114,48 @@ def pair_sums(
     return tuple(by_passes(_PASSES, pairs, head, (anchors, keys)))
 
 
+class _Place(NamedTuple):
+    """Where a block lies in an array: so many rows of each lane.
+
+    A lane is what one device of a mesh has: a block takes rows of all, so that each does its part of every step.
+    """
+
+    lanes: Any
+    first: Array
+    size: Any
+
+    def take(self, whole: Array) -> Array:
+        part = jax.lax.dynamic_slice_in_dim(self._in_lanes(whole), self.first, self.size, 1)
+        return part.reshape(self.lanes * self.size, *whole.shape[1:])
+
+    def put(self, whole: Array, part: Array) -> Array:
+        part = part.reshape(self.lanes, self.size, *whole.shape[1:])
+        return jax.lax.dynamic_update_slice_in_dim(self._in_lanes(whole), part, self.first, 1).reshape(whole.shape)
+
+    def is_new(self, step: Array) -> Array:
+        """The last block begins with rows of the one before it."""
+        index = self.first + jnp.arange(self.size, dtype=self.first.dtype)
+        return jnp.tile(index >= step * self.size, self.lanes)
+
+    def _in_lanes(self, whole: Array) -> Array:
+        return whole.reshape(self.lanes, whole.shape[0] // self.lanes, *whole.shape[1:])
+
+
+def _blocks(rows: Any, lanes: Any, chunk_size: int | None = None) -> tuple[Any, Callable[[Array], _Place]]:
+    """How many blocks there are, and where each lies."""
+    each = rows // lanes
+    size = max_dim(min_dim(max_dim((chunk_size or max_dim(256, rows // 64)) // lanes, 1), each), 1)
+    return -(-each // size), lambda step: _Place(lanes, jnp.minimum(step * size, each - size), size)
+
+
 class _Block(NamedTuple):
     """The keys of a step."""
 
-    first: Array
+    place: _Place
     rows: Array
     known: dict[str, Array]
-    # The last begins with keys of the one before it.
     is_new: Array
+    axis_name: AxisName | None
 
     def terms(
         self, pairs: Pairs, product: Array, scale: Array | None, numbers: dict[str, Array], anchors: Any
@@ -126,7 +163,7 @@ class _Block(NamedTuple):
         product = product if scale is None else product * scale
         terms = pairs.terms(product, numbers, {name: each[:, None] for name, each in anchors.items()}, self.known)
         return [
-            jnp.where(self.is_new, term, 0.0 if kind == SUM else -jnp.inf)
+            jnp.where(self.is_new[None], term, 0.0 if kind == SUM else -jnp.inf)
             for kind, term in zip(pairs.kinds, terms, strict=True)
         ]
 
@@ -151,41 +188,52 @@ class _Block(NamedTuple):
         return list(map(total, pairs.kinds, self.terms(pairs, product, scale, numbers, anchors), known))
 
     def of_keys(self, whole: Array) -> Array:
-        return jax.lax.dynamic_slice_in_dim(whole, self.first, self.is_new.shape[1])[None]
+        return self.place.take(whole)[None]
 
     def put(self, whole: Array, part: Array) -> Array:
         """Puts a part in its place; keys of the block before keep what they have."""
-        before = jax.lax.dynamic_slice_in_dim(whole, self.first, self.is_new.shape[1])
-        return jax.lax.dynamic_update_slice_in_dim(whole, jnp.where(self.is_new[0], part, before), self.first, 0)
+        return self.place.put(whole, jnp.where(self.is_new, part, self.place.take(whole)))
 
-    def add(self, whole: Array, part: Array) -> Array:
-        part = part.astype(whole.dtype) + jax.lax.dynamic_slice_in_dim(whole, self.first, part.shape[0])
-        return jax.lax.dynamic_update_slice_in_dim(whole, part, self.first, 0)
-
-
-def _size(pairs: Pairs, head: Sets) -> tuple[Any, Any]:
-    """How many blocks, and of how many keys."""
-    return _blocks(head.keys.shape[0], pairs.chunk_size)
+    def add_rows(self, whole: Array, part: Array) -> Array:
+        """Adds the gradient of the keys to what this device, or the only one, has of it."""
+        place, part = self.place, part.astype(whole.dtype)
+        if self.axis_name is not None:
+            part, place = jax.lax.psum_scatter(part, self.axis_name, tiled=True), place._replace(lanes=1)
+        return place.put(whole, place.take(whole) + part)
 
 
-def _blocks(rows: Any, chunk_size: int | None = None) -> tuple[Any, Any]:
-    size = max_dim(min_dim(chunk_size or max_dim(256, rows // 64), rows), 1)
-    return -(-rows // size), size
+def _lanes(pairs: Pairs, head: Sets) -> Any:
+    return lanes_of(head.keys) if pairs.axis_name is None else jax.lax.axis_size(pairs.axis_name)
+
+
+def _steps(pairs: Pairs, head: Sets) -> tuple[Any, Callable[[Array], _Place]]:
+    keys, lanes = head.keys.shape[0], _lanes(pairs, head)
+    return _blocks(keys if pairs.axis_name is None else keys * lanes, lanes, pairs.chunk_size)
+
+
+def _raw_rows(pairs: Pairs, place: _Place, keys: Array) -> Array:
+    if pairs.axis_name is None:
+        return place.take(keys)
+    return jax.lax.all_gather(place._replace(lanes=1).take(keys), pairs.axis_name, tiled=True)
 
 
 def _block(pairs: Pairs, head: Sets, keys: dict[str, Array], step: Array) -> _Block:
-    _, size = _size(pairs, head)
-    first = jnp.minimum(step * size, head.keys.shape[0] - size)
-    take = functools.partial(jax.lax.dynamic_slice_in_dim, start_index=first, slice_size=size)
-    rows = pairs.rows(take(head.keys))
-    is_new = (first + jnp.arange(size, dtype=first.dtype))[None] >= step * size
-    return _Block(first, rows, {name: take(each)[None] for name, each in keys.items()}, is_new)
+    place = _steps(pairs, head)[1](step)
+    rows = pairs.rows(_raw_rows(pairs, place, head.keys))
+    known = {name: place.take(each)[None] for name, each in keys.items()}
+    return _Block(place, rows, known, place.is_new(step), pairs.axis_name)
 
 
 def _zeros(pairs: Pairs, head: Sets) -> list[Array]:
     """What a loop adds to, on the devices on which the rows lie."""
-    each = [head.keys if kind == LOG_SUM_EXP_OF_KEYS else head.x for kind in pairs.kinds]
-    return [zeros_like(rows[:, 0], pairs.dtype, _zero(head)) for rows in each]
+
+    def each(kind: str) -> Array:
+        rows = head.keys if kind == LOG_SUM_EXP_OF_KEYS else head.x
+        zeros = zeros_like(rows[:, 0], pairs.dtype, _zero(head))
+        whole = kind == LOG_SUM_EXP_OF_KEYS and pairs.axis_name is not None
+        return jnp.tile(zeros, _lanes(pairs, head)) if whole else zeros
+
+    return list(map(each, pairs.kinds))
 
 
 def _zero(head: Sets) -> Array:
@@ -194,7 +242,7 @@ def _zero(head: Sets) -> Array:
 
 def _value(pairs: Pairs, head: Sets, constants: Any) -> list[Array]:
     anchors, keys = constants
-    x, (blocks, _) = head.x.astype(pairs.dtype), _size(pairs, head)
+    x, (blocks, _) = head.x.astype(pairs.dtype), _steps(pairs, head)
     scale = pairs.scale(x)
 
     def add(step: Array, states: Any) -> Any:
@@ -241,7 +289,7 @@ def _added(pairs: Pairs, block: _Block, states: Any, sums: Any) -> list[Array]:
 
 def _definition(pairs: Pairs, head: Sets, constants: Any, known: Any) -> list[Array]:
     anchors, keys = constants
-    x, (blocks, _) = pairs.rows(head.x), _size(pairs, head)
+    x, (blocks, _) = pairs.rows(head.x), _steps(pairs, head)
 
     def add(step: Array, states: Any) -> Any:
         block = _block(pairs, head, keys, step)
@@ -261,7 +309,7 @@ def _definition(pairs: Pairs, head: Sets, constants: Any, known: Any) -> list[Ar
 
 def _forward(pairs: Pairs, head: Sets, constants: Any, known: Any, dots: Any) -> list[Array]:
     anchors, keys = constants
-    dots, (blocks, _) = Sets(*dots), _size(pairs, head)
+    dots, (blocks, _) = Sets(*dots), _steps(pairs, head)
     x, x_dot = pairs.rows(head.x), None
     if dots.x is not None:
         x, x_dot = jax.jvp(pairs.rows, (head.x,), (dots.x,))
@@ -293,13 +341,13 @@ def _forward(pairs: Pairs, head: Sets, constants: Any, known: Any, dots: Any) ->
 def _backward(pairs: Pairs, head: Sets, constants: Any, known: Any, cotangents: Any) -> Sets:
     """The sums grow where the gradients will lie."""
     anchors, keys = constants
-    blocks, size = _size(pairs, head)
+    blocks, _ = _steps(pairs, head)
     x = head.x.astype(pairs.dtype)
     scale = pairs.scale(x)
 
     def add(step: Array, totals: Sets) -> Sets:
         block = _block(pairs, head, keys, step)
-        _, to_rows = jax.vjp(pairs.rows, jax.lax.dynamic_slice_in_dim(head.keys, block.first, size))
+        _, to_rows = jax.vjp(pairs.rows, _raw_rows(pairs, block.place, head.keys))
 
         def weighed(product: Array, numbers: dict[str, Array]) -> Array:
             sums = block.sums(pairs, known, product, scale, numbers, anchors)
@@ -313,8 +361,8 @@ def _backward(pairs: Pairs, head: Sets, constants: Any, known: Any, cotangents: 
         (of_keys,) = to_rows(pairs.product_of_slopes(slopes.T, x))
         of_x = totals.x + pairs.product_of_slopes(slopes, block.rows)
         return Sets(
-            block.add(of_x, of_keys) if totals.y is None else of_x,
-            None if totals.y is None else block.add(totals.y, of_keys),
+            block.add_rows(of_x, of_keys) if totals.y is None else of_x,
+            None if totals.y is None else block.add_rows(totals.y, of_keys),
             jax.tree.map(jnp.add, totals.numbers, of_numbers),
         )
 
@@ -327,14 +375,12 @@ def _across(pairs: Pairs, x: Array, slopes: Array) -> Array:
     """Of slopes to rows whose length does not count, what is across the rows. A few at a time, in place."""
     if not pairs.is_cosine:
         return slopes
-    blocks, size = _blocks(x.shape[0])
+    blocks, at = _blocks(x.shape[0], lanes_of(x))
 
     def project(step: Array, slopes: Array) -> Array:
-        first = jnp.minimum(step * size, x.shape[0] - size)
-        rows, part = (jax.lax.dynamic_slice_in_dim(each, first, size) for each in (x, slopes))
-        rows = pairs.rows(rows)
-        part -= rows * jnp.sum(rows * part, -1, keepdims=True)
-        return jax.lax.dynamic_update_slice_in_dim(slopes, part, first, 0)
+        place = at(step)
+        rows, part = pairs.rows(place.take(x)), place.take(slopes)
+        return place.put(slopes, part - rows * jnp.sum(rows * part, -1, keepdims=True))
 
     return repeat(blocks, project, slopes)
 
