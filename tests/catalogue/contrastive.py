@@ -118,7 +118,8 @@ def circle_oracle(pred, target, margin=0.4, gamma=80.0, similarity="cosine", chu
     positives = -gamma * np.maximum(1 + margin - still, 0 * still) * (above - (1 - margin))
     negatives = gamma * np.maximum(still + margin, 0 * still) * (above - margin)
     has_both = like.any(-1) & unlike.any(-1)
-    total = np.where(has_both, log_sum_exp(positives, like) + log_sum_exp(negatives, unlike), 0)
+    total = log_sum_exp(positives, like) + log_sum_exp(negatives, unlike)
+    total = np.where(has_both, total, 0 * total)
     values = np.maximum(total, 0 * total) + np.log1p(np.exp(-abs(total)))
     return np.where(has_both, values, 0 * values), has_both * np.ones(has_both.shape)
 
@@ -295,7 +296,7 @@ RECORDS = (
             Bad(VIEWS, {"ids": FLOATS[:, 0]}, "`ids` must hold integer ids of shape \\(3,\\)"),
             Bad(VIEWS, {"ids": LABELS[:2]}, "`ids` must hold integer ids of shape \\(3,\\)"),
         ),
-        stress=Stress(of_any_length(), (16, 16), ({}, {"temperature": 0.01}), unit="row", examples=4),
+        stress=Stress(of_any_length(), (32, 16), ({}, {"temperature": 0.01}), unit="row", examples=4),
         extremes=(
             Extreme((NEAR, FAR), {"temperature": 1e-4}, [1e4, 1e4]),
             Extreme((NEAR, NEAR), {"temperature": 0.1}, [math.log1p(math.exp(-10))] * 2),
@@ -320,7 +321,7 @@ RECORDS = (
         traced=("temperature",),
         **compared(VIEWS),
         refuses=wrong(VIEWS, "temperature"),
-        stress=Stress(of_any_length(), (16, 16), unit="row", examples=4),
+        stress=Stress(of_any_length(), (32, 16), unit="row", examples=4),
         extremes=(
             Extreme((NEAR, FAR), {"temperature": 1e-4}, [1e4, 1e4]),
             Extreme((ZEROS, NEAR), {}, [LOG_2] * 2),
@@ -343,7 +344,7 @@ RECORDS = (
         traced=("temperature", "logit_bias"),
         **compared(VIEWS),
         refuses=(*wrong(VIEWS, "temperature"), option("logit_bias", NAN, VIEWS)),
-        stress=Stress(of_any_length(), (16, 16), unit="row", examples=4),
+        stress=Stress(of_any_length(), (32, 16), unit="row", examples=4),
         extremes=(
             Extreme((NEAR, FAR), {"temperature": 1e-4, "logit_bias": 0.0}, [LOG_2 + 1e4] * 2),
             Extreme((NEAR, NEAR), {"temperature": 1e-4, "logit_bias": 0.0}, [LOG_2] * 2),
@@ -367,7 +368,7 @@ RECORDS = (
         traced=("temperature",),
         **compared(VIEWS),
         refuses=wrong(VIEWS, "temperature"),
-        stress=Stress(of_any_length(), (16, 16), unit="row", examples=4),
+        stress=Stress(of_any_length(), (32, 16), unit="row", examples=4),
         extremes=(
             Extreme((NEAR, [[-1.0, 0.0], [0.0, -1.0]]), {"temperature": 1e-4}, [[1e4 + LOG_2] * 2] * 2),
             Extreme((ZEROS, ZEROS), {}, [[math.log(3)] * 2] * 2),
@@ -385,7 +386,7 @@ RECORDS = (
         traced=("temperature",),
         **compared(LABELLED),
         refuses=wrong(LABELLED, "temperature"),
-        stress=Stress(of_any_length(integers(0, 1, (3,))), (16, 16), unit="row", examples=4),
+        stress=Stress(of_any_length(integers(0, 1, (3,))), (32, 16), unit="row", examples=4),
         extremes=(
             Extreme((NEAR, [0, 1]), {}, [0, 0]),
             Extreme((NEAR[:1], [0]), {}, [0]),
@@ -405,7 +406,7 @@ RECORDS = (
         traced=("alpha", "beta", "base"),
         **compared(LABELLED),
         refuses=(*wrong(LABELLED, "alpha", "beta"), option("base", NAN, LABELLED)),
-        stress=Stress(of_any_length(integers(0, 1, (3,))), (16, 16), unit="row", examples=4),
+        stress=Stress(of_any_length(integers(0, 1, (3,))), (32, 16), unit="row", examples=4),
         extremes=(
             Extreme((NEAR, [0, 0]), {"alpha": 1e5}, [0.5, 0.5]),
             Extreme((NEAR, [0, 1]), {"beta": 1e5, "base": -1.0}, [1.0, 1.0]),
@@ -426,7 +427,7 @@ RECORDS = (
         constant_factor=True,
         **compared(LABELLED),
         refuses=(*wrong(LABELLED, "gamma"), option("margin", -0.1, LABELLED)),
-        stress=Stress(of_any_length(integers(0, 1, (3,))), (16, 16), unit="row", examples=4),
+        stress=Stress(of_any_length(integers(0, 1, (3,))), (32, 16), unit="row", examples=4),
         extremes=(
             Extreme((NEAR, [0, 0]), {}, [0, 0]),
             Extreme((NEAR[:1], [0]), {}, [0]),
