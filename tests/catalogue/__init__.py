@@ -2,6 +2,7 @@
 
 from tests.catalogue import (
     classification,
+    contrastive,
     detection,
     distillation,
     divergence,
@@ -24,6 +25,7 @@ TABLE = (
     *detection.RECORDS,
     *divergence.RECORDS,
     *metric_learning.RECORDS,
+    *contrastive.RECORDS,
     *sequence.RECORDS,
     *language_modeling.RECORDS,
     *distillation.RECORDS,
