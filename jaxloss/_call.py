@@ -12,7 +12,7 @@ from jaxloss._numerics.labels import take_per_class
 from jaxloss._numerics.safe import expand_mask, fill_masked, nan_unless, safe_divide
 from jaxloss._numerics.shards import Shard
 from jaxloss._typing import AxisName
-from jaxloss.reductions import ReductionOrBatchMean, count_of, is_mean, is_sum, over_mesh, resolve
+from jaxloss.reductions import ReductionOrBatchMean, count_of, is_mean, is_sum, on_axes, over_mesh, resolve
 
 INDICES = "For class probabilities or one-hot targets use soft_target_cross_entropy."
 ONE_HOT = "Turn one-hot targets into indices: target.argmax(axis)."
@@ -44,8 +44,12 @@ class Call(Contract):
         reduction: ReductionOrBatchMean,
         names: Sequence[str] = ("mean", "sum", "none"),
         class_axis_name: AxisName | None = None,
+        axis_name: AxisName | None = None,
     ):
         super().__init__(function)
+        # The axes of the mesh on which the rows lie that are compared with each other.
+        self.axis_name = self.mesh_axes(axis_name=axis_name)
+        reduction = on_axes(reduction, self.axis_name)
         # The axes of the mesh on which the classes lie; None where each device has them all.
         self.class_axis_name = self.mesh_axes(class_axis_name=class_axis_name)
         self._where, self._sample_weight = where, sample_weight

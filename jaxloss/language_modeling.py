@@ -1,6 +1,5 @@
 """Language models: large vocabularies, and log-probabilities of tokens, from which preferences and policies learn."""
 
-import functools
 from typing import Any, Literal, NamedTuple, overload
 
 import jax
@@ -159,8 +158,8 @@ def linear_cross_entropy(
     )
     how = Blocks(
         _blocks(call, blocks),
-        _chunk_size(call, chunk_size),
-        _precision(call, precision),
+        call.chunk_size(chunk_size),
+        call.precision(precision),
         labels.padded,
         feature_axes,
         layout,
@@ -423,9 +422,7 @@ def linear_token_log_probs(
         temperature=call.positive(temperature=temperature),
         padding=labels.padding,
     )
-    how = Blocks(
-        "classes", _chunk_size(call, chunk_size), _precision(call, precision), labels.padded, feature_axes, layout
-    )
+    how = Blocks("classes", call.chunk_size(chunk_size), call.precision(precision), labels.padded, feature_axes, layout)
     return token_log_probs_in_blocks(call, labels.pred, kernel, labels.target, options, how, with_entropy)
 
 
@@ -490,15 +487,6 @@ def _dense(call: Call, pred: Any, kernel: Any, bias: Any, feature_axes: Any) -> 
     return *(given if half else (pred.astype(dtype), kernel.astype(dtype))), bias.astype(dtype)
 
 
-def _precision(call: Call, value: jax.lax.PrecisionLike) -> jax.lax.PrecisionLike:
-    """What products take."""
-    try:
-        jax.eval_shape(functools.partial(jnp.dot, precision=value), jnp.ones(1), jnp.ones(1))
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{call.function}: `precision` must be what jax.lax.dot takes, got {value!r}.") from error
-    return value
-
-
 def _blocks(call: Call, value: str | None) -> str | None:
     """One of the two algorithms, or None."""
     if value not in (None, "tokens", "classes"):
@@ -513,13 +501,4 @@ def _number_of_classes(call: Call, classes: int, value: int) -> int:
             f"{call.function}: `num_classes` must be a Python integer in [1, {classes}], as the kernel has {classes} "
             f"classes, or None, got {value!r}."
         )
-    return int(value)
-
-
-def _chunk_size(call: Call, value: int | None) -> int | None:
-    """A positive Python integer, or None."""
-    if value is None:
-        return None
-    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value <= 0:
-        raise ValueError(f"{call.function}: `chunk_size` must be a positive Python integer or None, got {value!r}.")
     return int(value)

@@ -220,6 +220,15 @@ def is_sum(reduction: ReductionOrBatchMean) -> bool:
     return getattr(reduction, "func", reduction) in ("sum", sum)
 
 
+def on_axes(reduction: ReductionOrBatchMean, axis_name: AxisName | None) -> ReductionOrBatchMean:
+    """A mean or a sum over axes of the mesh, where the loss is told of them and the reduction is not."""
+    keywords = getattr(reduction, "keywords", {})
+    if axis_name is None or keywords.get("axis_name") is not None:
+        return reduction
+    function = mean if is_mean(reduction) else sum if is_sum(reduction) else None
+    return reduction if function is None else functools.partial(function, **(keywords | {"axis_name": axis_name}))
+
+
 def count_of(reduction: ReductionOrBatchMean) -> Any:
     """What a partial of a reduction is told to divide by; None if nothing."""
     return getattr(reduction, "keywords", {}).get("count")

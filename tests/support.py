@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 import os
 from collections.abc import Callable
 from typing import Any
@@ -38,14 +39,23 @@ class Case:
     def function(self) -> Callable[..., jax.Array]:
         return as_elsewhere(self.record.loss) if self.elsewhere else self.record.loss
 
+    def batch(self, batch: tuple[int, ...] = BATCH) -> tuple[int, ...]:
+        """The shape of a mask: rows that are compared lie on one axis."""
+        return (math.prod(batch),) if self.record.rows else batch
+
     def draw(self, seed: int = 0, batch: tuple[int, ...] = BATCH) -> tuple[np.ndarray, ...]:
-        return self.record.draw(np.random.default_rng(seed), batch, self.options)
+        return self.record.draw(np.random.default_rng(seed), self.batch(batch), self.options)
 
     def mask(self, seed: int = 0, batch: tuple[int, ...] = BATCH) -> np.ndarray:
-        return np.random.default_rng(seed + 100).random(size=batch) < 0.6
+        return np.random.default_rng(seed + 100).random(size=self.batch(batch)) < 0.6
 
     def fits(self, batch: tuple[int, ...]) -> bool:
         return self.record.fits(self.options, batch)
+
+    @property
+    def weighs_wholes(self) -> bool:
+        """Whether what a weight of 0 hides is part of other losses too."""
+        return self.record.sets or self.record.rows
 
     def loss(self, **options: Any) -> Callable[..., jax.Array]:
         """The loss with the case's options, lists of numbers as arrays."""
@@ -57,10 +67,11 @@ class Case:
     ) -> np.ndarray:
         """The reduced loss in extended precision.
 
-        A sample weight of 0 hides a loss as the mask does. Where losses are of sets it weighs sets.
+        A sample weight of 0 hides a loss as the mask does. Where losses are of sets it weighs sets, and where rows are
+        compared, anchors: neither takes anything out of the others.
         """
         extra = {"constant_at": constant_at} if self.record.constant_factor else {}
-        kept = where if sample_weight is None or self.record.sets else where & (np.asarray(sample_weight) != 0)
+        kept = where if sample_weight is None or self.weighs_wholes else where & (np.asarray(sample_weight) != 0)
         values, counts = self.record.oracle(*map(extended, arrays), where=kept, **self.options, **extra)
         if sample_weight is not None:
             weights = np.broadcast_to(np.asarray(sample_weight), values.shape)

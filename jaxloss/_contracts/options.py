@@ -4,6 +4,7 @@ A Python number outside its domain is an error at once; a traced one becomes NaN
 """
 
 import dataclasses
+import functools
 import numbers
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from jaxloss._contracts.arrays import as_signed, describe, nan_outside, python_number, require, saturated
@@ -122,6 +124,22 @@ class Options(Shapes):
         problem = f"{self.function}: `{name}` must have one number a class, shape ({classes},), got {describe(array)}."
         require(problem, chex.assert_shape, array, (classes,))
         return self.factor((classes,), **options)
+
+    def precision(self, value: jax.lax.PrecisionLike) -> jax.lax.PrecisionLike:
+        """How products are computed."""
+        try:
+            jax.eval_shape(functools.partial(jnp.dot, precision=value), jnp.ones(1), jnp.ones(1))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{self.function}: `precision` must be what jax.lax.dot takes, got {value!r}.") from error
+        return value
+
+    def chunk_size(self, value: int | None) -> int | None:
+        """A positive Python integer, or None."""
+        if value is None:
+            return None
+        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value <= 0:
+            raise ValueError(f"{self.function}: `chunk_size` must be a positive Python integer or None, got {value!r}.")
+        return int(value)
 
     def mesh_axes(self, **options: Any) -> tuple[Hashable, ...] | None:
         """An option that names axes of the mesh, inside `shard_map`; None for none."""

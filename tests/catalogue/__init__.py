@@ -2,6 +2,7 @@
 
 from tests.catalogue import (
     classification,
+    contrastive,
     detection,
     divergence,
     language_modeling,
@@ -23,6 +24,7 @@ TABLE = (
     *detection.RECORDS,
     *divergence.RECORDS,
     *metric_learning.RECORDS,
+    *contrastive.RECORDS,
     *sequence.RECORDS,
     *language_modeling.RECORDS,
     *preference.RECORDS,

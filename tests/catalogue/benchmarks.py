@@ -17,6 +17,10 @@ def normal(rng: np.random.Generator, *size: int) -> np.ndarray:
     return rng.standard_normal(size, np.float32)
 
 
+def pairs(rng: np.random.Generator, *size: int) -> Arrays:
+    return *normal(rng, 2, *size), rng.choice(np.array([-1, 1], np.float32), size[:-1])
+
+
 def labelled(rng: np.random.Generator, *size: int) -> Arrays:
     return 3 * normal(rng, *size), rng.integers(0, size[-1], size[:-1], np.int32)
 

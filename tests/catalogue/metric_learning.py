@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxloss
-from tests.catalogue.benchmarks import EMBEDDINGS, LARGE, normal
+from tests.catalogue.benchmarks import EMBEDDINGS, LARGE, normal, pairs
 from tests.catalogue.common import FLOATS, option
 from tests.catalogue.domains import SIGNS, scaled, together
 from tests.catalogue.record import INF, NAN, About, Arrays, Bad, Benchmark, Extreme, Record, Stress, per_example
@@ -71,10 +71,6 @@ def torch_cosine(nn, input1, input2, target, *, reduction, **options):
 
 def triplets(rng: np.random.Generator, *size: int) -> Arrays:
     return tuple(normal(rng, 3, *size))
-
-
-def pairs(rng: np.random.Generator, *size: int) -> Arrays:
-    return *normal(rng, 2, *size), rng.choice(np.array([-1, 1], np.float32), size[:-1])
 
 
 def plain_triplet(xp: Any, anchor: Any, positive: Any, negative: Any) -> Any:

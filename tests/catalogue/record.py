@@ -143,6 +143,9 @@ class Record:
     # where with the first of the variants it spans all that `axis_name` names: None where no set spans any.
     sets: bool = False
     in_a_shard: dict[str, Any] | None = None
+    # Whether rows (rows, features) are compared with rows: a batch has one axis, a hidden row is deleted, weights are
+    # of anchors, and inside `shard_map` `axis_name` makes a whole of the rows of all devices.
+    rows: bool = False
     # What garbage may stand under a mask, an array each.
     garbage: tuple[tuple[float, ...], ...] = ((NAN, INF, -INF, 1e30), (NAN, INF, -INF, 1e30))
     # (torch.nn.functional, *tensors, reduction, **options), where it is not PyTorch's function of the same name.

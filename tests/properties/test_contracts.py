@@ -10,7 +10,7 @@ import pytest
 from jax.experimental import checkify
 
 from tests.catalogue import TABLE
-from tests.support import BATCH, CASES, FAMILIES, FIRST, THOROUGH, Case, as_arrays
+from tests.support import CASES, FAMILIES, FIRST, THOROUGH, Case, as_arrays
 
 every_case = pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 every_record = pytest.mark.parametrize("case", FIRST, ids=[case.record.name for case in FIRST])
@@ -57,11 +57,11 @@ def test_wrong_dtypes_and_shapes_are_refused(case):
 def test_wrong_masks_and_reductions_are_refused(case):
     drawn = [np.asarray(array) for array in as_arrays(case.draw(), "float32")]
     for where in (
-        np.ones(BATCH, np.float32),
-        np.ones(BATCH, np.int32),
+        np.ones(case.batch(), np.float32),
+        np.ones(case.batch(), np.int32),
         np.ones((2, 4), bool),
-        np.ones((*BATCH, 1), bool),
-        np.ones((1, *BATCH), bool),
+        np.ones((*case.batch(), 1), bool),
+        np.ones((1, *case.batch()), bool),
     ):
         refused(case, drawn, {"where": where}, "`where` must be boolean and broadcast to")
     for reduction in ("avg", None, "Mean", 0):

@@ -9,7 +9,6 @@ import pytest
 
 import jaxloss
 from tests.support import (
-    BATCH,
     CASES,
     EVERY,
     FAMILIES,
@@ -50,7 +49,7 @@ def test_what_the_mask_hides_counts_for_nothing(case, dtype):
 
 @every_case
 def test_nothing_kept_is_zero_with_gradient_zero(case):
-    where = np.zeros(BATCH, bool)
+    where = np.zeros(case.batch(), bool)
     with jax.enable_x64(True):  # What the test above has compiled.
         arrays = [jnp.asarray(array) for array in case.with_garbage(case.draw(), where, np.float64)]
         values, gradients = values_and_gradients(case, arrays, where)
@@ -68,8 +67,8 @@ def test_an_empty_batch_is_zero(case):
 @every_family
 def test_masks_broadcast_as_they_would_by_hand(case):
     arrays = as_arrays(case.draw(), "float32")
-    masks = [case.mask()[:1], case.mask()[:, :1], case.mask()[0], True, np.bool_(False)]
-    whole = [np.broadcast_to(where, BATCH) for where in masks]
+    masks = [case.mask()[:1], case.mask()[..., :1], case.mask()[0], True, np.bool_(False)]
+    whole = [np.broadcast_to(where, case.batch()) for where in masks]
     loss = jax.jit(lambda *arrays: [case.loss()(*arrays, where=where) for where in masks + whole])
     assert_close(loss(*arrays)[:5], loss(*arrays)[5:], 1e-7)
 
@@ -115,10 +114,10 @@ def test_a_callable_reduction_gets_values_and_weights(case):
     np.testing.assert_allclose(np.where(mask == 0, 0, masked) * mask, unreduced, rtol=1e-5, atol=1e-6)
     assert mask.shape == masked.shape
     if not case.record.sets:
-        assert not np.asarray(mask)[~where].any()
-        assert (np.asarray(masked)[~where] == 0).all()
+        assert not np.asarray(mask)[..., ~where].any()
+        assert (np.asarray(masked)[..., ~where] == 0).all()
         if not case.options:
-            np.testing.assert_array_equal(mask, where)
+            np.testing.assert_array_equal(mask, case.record.oracle(*case.draw(), where=where)[1])
 
 
 @every_record

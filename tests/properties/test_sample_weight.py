@@ -46,8 +46,8 @@ def weights(case, seed=0, batch=BATCH):
 
 
 def spoilt(case, where, given, dtype):
-    """Garbage where the mask or a weight of 0 hides a loss; sets stand as they are: an element lies in one of them."""
-    return case.with_garbage(case.draw(), where if case.record.sets else where & (given != 0), dtype)
+    """Garbage where the mask or a weight of 0 hides a loss; what is part of several stands as it is."""
+    return case.with_garbage(case.draw(), where if case.weighs_wholes else where & (given != 0), dtype)
 
 
 @every_case
@@ -62,7 +62,7 @@ def test_weighted_values_and_gradients_agree_with_the_oracle(case):
             assert_close(value, case.oracle(exact, reduction, where, sample_weight=given), TOLERANCE["float64"])
         expected = case.oracle_gradient(exact, where, given)
         for position, gradient, other in zip(case.record.differentiable, gradients, expected, strict=True):
-            if position not in case.record.shared and not case.record.sets:
+            if position not in case.record.shared and not case.weighs_wholes:
                 hidden = ~case.elements(where & (given != 0), position, gradient.shape)
                 assert (np.asarray(gradient)[hidden] == 0).all()
             assert_close(gradient, other, TOLERANCE["float64"])
@@ -78,7 +78,7 @@ def test_weights_have_gradients_and_broadcast(case):
         expected = [np.asarray(array) for array in arrays]
         # No wider step: a weight of 0 is a kink, where the loss is hidden.
         positive = np.where(given == 0, 0.3, given)
-        default, whole = case.record.default_reduction, np.ones(BATCH, bool)
+        default, whole = case.record.default_reduction, np.ones(case.batch(), bool)
         values, (*_, gradient) = values_and_gradients(case, arrays, whole, sample_weight=positive)
         assert_close(values[default], case.oracle(expected, default, sample_weight=positive), 1e-10)
         direction = np.random.default_rng(1).normal(size=positive.shape)

@@ -58,7 +58,8 @@ def compiled(case: Case) -> Any:
 
 def truth(case: Case, arrays: list[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
     """The loss of one example and its one-sided derivatives, exact."""
-    numbers = [exact(array[None]) if array.dtype.kind in "fO" else array[None] for array in arrays]
+    batch = arrays if case.record.rows else [array[None] for array in arrays]
+    numbers = [exact(array) if array.dtype.kind in "fO" else array for array in batch]
     extra = {"constant_at": numbers} if case.record.constant_factor or case.record.stress.clamped else {}
 
     def loss(*moved: np.ndarray) -> np.ndarray:
@@ -98,7 +99,8 @@ def errors(case: Case, arrays: list[np.ndarray], value: np.ndarray, gradients: l
     expected, sides = truth(case, arrays)
     near = [truth(case, nudged(case, arrays, seed)) for seed in range(nudges)]
     slack = functools.reduce(np.maximum, [abs(other - expected) for other, _ in near], 0 * expected)
-    value_error = errors_in_ulps(value[None], expected, slack).max()
+    one = (lambda array: array) if case.record.rows else (lambda array: array[None])
+    value_error = errors_in_ulps(one(value), expected, slack).max()
 
     slopes: list[Any] = [sum(both) / 2 for both in sides]
     slacks: list[Any] = [
@@ -110,7 +112,7 @@ def errors(case: Case, arrays: list[np.ndarray], value: np.ndarray, gradients: l
         slacks = [max(ulp_of_largest, *(slack.max() for slack in slacks))] * len(slopes)
     kinks = [abs(right - left) / 2 for left, right in sides]
     found = zip(gradients, slopes, slacks, kinks, strict=True)
-    worst = [errors_in_ulps(got[None], slope, np.maximum(slack, kink)).max() for got, slope, slack, kink in found]
+    worst = [errors_in_ulps(one(got), slope, np.maximum(slack, kink)).max() for got, slope, slack, kink in found]
     return np.array([value_error, max(worst)])
 
 

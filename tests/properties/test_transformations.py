@@ -56,7 +56,8 @@ def test_export_with_a_symbolic_batch_gives_the_same_numbers(case):
     step = jax.jit(lambda *arrays: jax.value_and_grad(case.loss())(*arrays))
 
     def symbolic(position, array):
-        sizes = ["batch", "more", *map(str, array.shape[len(BATCH) :])]
+        axes = len(case.batch())
+        sizes = [*["batch", "more"][:axes], *map(str, array.shape[axes:])]
         shape = jax.export.symbolic_shape(",".join(sizes), scope=scope)
         return jax.ShapeDtypeStruct(array.shape if position in case.record.shared else shape, array.dtype)
 

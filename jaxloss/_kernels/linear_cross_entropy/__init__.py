@@ -25,7 +25,6 @@ from jaxloss._kernels.linear_cross_entropy.layout import (
     fits_blocks_of_classes,
     in_blocks,
     in_lanes,
-    lanes_of,
     out_of_blocks,
     placed,
     side_by_side,
@@ -33,6 +32,7 @@ from jaxloss._kernels.linear_cross_entropy.layout import (
 from jaxloss._kernels.linear_cross_entropy.loops import loss_of_each_token
 from jaxloss._numerics.labels import is_class, take_per_class
 from jaxloss._numerics.logistic import entropy_with_others
+from jaxloss._numerics.loops import lanes_of
 from jaxloss._numerics.safe import nan_unless
 from jaxloss._typing import AxisName
 

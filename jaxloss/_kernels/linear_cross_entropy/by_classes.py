@@ -12,8 +12,8 @@ from jax.sharding import PartitionSpec as P
 
 from jaxloss._kernels.linear_cross_entropy.layer import Layer, along_last
 from jaxloss._kernels.linear_cross_entropy.layout import Layout
-from jaxloss._kernels.linear_cross_entropy.loops import finite, repeat, zeros_like
 from jaxloss._numerics.cross_entropy import all_zero
+from jaxloss._numerics.loops import finite, repeat, zeros_like
 from jaxloss._numerics.passes import Passes, by_passes
 from jaxloss._numerics.safe import safe_multiply
 from jaxloss._numerics.shards import sum_over, varying_together

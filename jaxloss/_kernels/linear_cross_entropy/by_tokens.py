@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxloss._kernels.linear_cross_entropy.layer import Layer
-from jaxloss._kernels.linear_cross_entropy.loops import repeat, zeros_like
+from jaxloss._numerics.loops import repeat, zeros_like
 from jaxloss._numerics.xla import by_platform, stay_in_loop
 
 

@@ -123,19 +123,6 @@ def _names(spec: Iterable[Any]) -> tuple[Any, ...]:
     return tuple(name for entry in entries for name in entry)
 
 
-def lanes_of(pred: Array) -> int:
-    """In how many lanes the tokens run side by side on an automatic mesh, whose layout is not known while tracing.
-
-    A lane stays on its device and sums its own gradient of the kernel, so that the devices add theirs once and not once
-    a block. On one device, and in `shard_map`, there is one.
-    """
-    mesh = jax.typeof(pred).sharding.mesh
-    kinds = zip(mesh.shape.values(), mesh.axis_types, strict=True)
-    parts = math.prod(size for size, kind in kinds if kind == AxisType.Auto)
-    size = (*pred.shape[:-1], 0)[0]
-    return (parts if size % parts == 0 else 1) if is_symbolic_dim(size) else math.gcd(parts, size)
-
-
 def in_blocks(array: Array, batch_ndim: int, lanes: int, blocks: Any, size: Any) -> Array:
     """(*batch, ...) to (lanes, size, blocks, ...): every block takes tokens of every part of a lane."""
     rest = array.shape[batch_ndim:]
