@@ -15,6 +15,7 @@ from jaxloss import (
     reductions,
     regression,
     segmentation,
+    self_supervised,
     sequence,
 )
 from jaxloss.classification import (
@@ -94,6 +95,7 @@ from jaxloss.regression import (
     smooth_l1_loss,
 )
 from jaxloss.segmentation import dice_loss
+from jaxloss.self_supervised import cosine_distance, dino_center, dino_loss
 from jaxloss.sequence import ctc_loss
 
 __version__ = "0.1.0"
@@ -113,11 +115,14 @@ __all__ = [
     "contrastive",
     "contrastive_loss",
     "cosent_loss",
+    "cosine_distance",
     "cosine_embedding_loss",
     "cross_entropy",
     "ctc_loss",
     "detection",
     "dice_loss",
+    "dino_center",
+    "dino_loss",
     "distance_box_iou_loss",
     "divergence",
     "dpo_loss",
@@ -161,6 +166,7 @@ __all__ = [
     "reductions",
     "regression",
     "segmentation",
+    "self_supervised",
     "sequence",
     "siglip_loss",
     "sigmoid_focal_loss",

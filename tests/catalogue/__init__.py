@@ -13,6 +13,7 @@ from tests.catalogue import (
     ranking,
     regression,
     segmentation,
+    self_supervised,
     sequence,
 )
 
@@ -25,6 +26,7 @@ TABLE = (
     *divergence.RECORDS,
     *metric_learning.RECORDS,
     *contrastive.RECORDS,
+    *self_supervised.RECORDS,
     *sequence.RECORDS,
     *language_modeling.RECORDS,
     *preference.RECORDS,
