@@ -812,18 +812,20 @@ def _like_and_unlike(anchors: dict[str, Array], keys: dict[str, Array]) -> tuple
 
 
 def _supcon_terms(similarity: Array, numbers: Any, anchors: Any, keys: Any) -> tuple[Array, ...]:
-    logits, (is_like, _) = _logits(similarity, numbers), _like_and_unlike(anchors, keys)
-    others = jnp.where(_is_other(anchors, keys), logits, -jnp.inf)
-    return others, jnp.where(is_like, logits, 0.0), is_like.astype(logits.dtype)
+    logits, (is_like, is_unlike) = _logits(similarity, numbers), _like_and_unlike(anchors, keys)
+    like, unlike = (jnp.where(each, logits, -jnp.inf) for each in (is_like, is_unlike))
+    return like, unlike, jnp.where(is_like, logits, 0.0), is_like.astype(logits.dtype)
 
 
 def _supcon(how: _How, mesh: Mesh, rows: dict[str, Array], shared: Any, numbers: Any) -> tuple[Array, Array]:
-    """And whether an anchor has positives."""
-    log_sums, positives, counts = _sums(how, mesh, rows, numbers, _supcon_terms, LOG_SUM_EXP, SUM, SUM)
+    """And whether an anchor has positives. Where one is far above the rest, both terms keep their digits."""
+    kinds = LOG_SUM_EXP, LOG_SUM_EXP, SUM, SUM
+    like, unlike, positives, counts = _sums(how, mesh, rows, numbers, _supcon_terms, *kinds)
     counts = jax.lax.stop_gradient(counts)
     has_positives = counts > 0
-    losses = jnp.where(has_positives, log_sums, 0.0) - safe_divide(positives, counts)
-    return losses, has_positives.astype(losses.dtype)
+    like, unlike = (jnp.where(has_positives, each, 0.0) for each in (like, unlike))
+    losses = like - safe_divide(positives, counts) + softplus(unlike - like)
+    return jnp.where(has_positives, losses, 0.0), has_positives.astype(losses.dtype)
 
 
 def _multi_similarity_terms(similarity: Array, numbers: Any, anchors: Any, keys: Any) -> tuple[Array, ...]:

@@ -1,6 +1,7 @@
 import functools
 import math
 import re
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -100,8 +101,8 @@ def test_in_shard_map_it_is_the_loss_of_one_device_and_so_are_its_gradients(case
         out_specs = P(), (on_rows(rows), in_specs[1])
         step = jax.shard_map(step_of(case, **options), mesh=mesh, in_specs=in_specs, out_specs=out_specs)
     else:
-        checks = {"check_vma": devices != 2}
-        on_mesh = jax.shard_map(loss_of(case, **options), mesh=mesh, in_specs=in_specs, out_specs=P(), **checks)
+        loss = loss_of(case, **options)
+        on_mesh = jax.shard_map(loss, mesh=mesh, in_specs=in_specs, out_specs=P(), check_vma=devices != 2)
         step = jax.value_and_grad(on_mesh, (0, 1))
     with jax.enable_x64(True):
         assert_same(jax.jit(step)(*given), case)
@@ -168,7 +169,7 @@ def test_rows_may_come_in_any_order_and_at_any_scale(case):
 
 @every_loss
 def test_a_row_of_zeros_has_no_gradient_and_is_like_none(case):
-    x = np.float32(X)
+    x = X.astype(np.float32)
     x[3] = 0
     rest = [np.float32(each) if each.dtype.kind == "f" else each for each in arrays_of(case)[1:]]
     value, gradient = jax.value_and_grad(case.record.loss)(jnp.asarray(x), *rest)
@@ -191,7 +192,7 @@ def test_one_definition_is_a_case_of_the_other():
 def test_one_pair_by_hand():
     """Unit vectors at right angles: similarities of 1 and 0."""
     one, other = jnp.eye(2), jnp.eye(2)
-    options = {"temperature": 1.0}
+    options: dict[str, Any] = {"temperature": 1.0}
     np.testing.assert_allclose(jaxloss.info_nce_loss(one, other, **options), math.log(1 + 1 / E1), rtol=1e-6)
     np.testing.assert_allclose(jaxloss.ntxent_loss(one, other, **options), math.log(1 + 2 / E1), rtol=1e-6)
     sig = math.log1p(1 / E1) + math.log(2)

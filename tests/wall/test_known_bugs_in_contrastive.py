@@ -5,6 +5,7 @@ Each failure is reproduced first, in the formula of the library that is named.
 
 import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,10 @@ RNG = np.random.default_rng(0)
 X = RNG.normal(size=(8, 4)).astype(np.float32)
 Y = (X + 0.5 * RNG.normal(size=(8, 4))).astype(np.float32)
 EYE = np.eye(8, dtype=bool)
+
+
+def single(numbers: Any) -> np.ndarray:
+    return np.asarray(numbers, np.float32)
 
 
 def units(*rows):
@@ -99,7 +104,7 @@ def test_a_hit_among_the_negatives_is_hidden_and_not_lowered():
 
     https://github.com/keras-team/keras-rs/issues/206
     """
-    logits = np.float32([[3.0, 3.0]])
+    logits = single([[3.0, 3.0]])
     assert np.array_equal(logits + np.float32(1e-40), logits)
     x, y = X[:2], Y[:2]
     options = {"ids": np.array([5, 6]), "reduction": "none"}
@@ -117,7 +122,7 @@ def test_one_positive_and_one_negative_both_count():
     """
     x, y = X[:1], Y[:1]
     assert jaxloss.info_nce_loss(x, y) == 0
-    similar, other = np.float32([[1.0, 0.0]]), np.float32([[0.0, 1.0]])
+    similar, other = single([[1.0, 0.0]]), single([[0.0, 1.0]])
     value = jaxloss.info_nce_loss(similar, similar, negatives=other, temperature=1.0)
     assert math.log(math.exp(0)) - 1 < 0
     np.testing.assert_allclose(value, math.log1p(math.exp(-1)), rtol=1e-6)
@@ -138,7 +143,7 @@ def test_exponentials_do_not_overflow(temperature):
 
 def test_the_loss_goes_on_where_the_probability_underflows():
     """log(p + tiny) stops at 87.34, with gradient 0. As read in pytorch-metric-learning 2.9: NTXentLoss."""
-    x = np.float32([[1, 0], [0, 1]])
+    x = single([[1, 0], [0, 1]])
     p = jnp.exp(jnp.float32(-120.0))
     assert -jnp.log(p + jnp.finfo(jnp.float32).tiny) < 88
     value, gradients = graded(functools.partial(jaxloss.info_nce_loss, temperature=1 / 120), x, x[::-1])
@@ -151,7 +156,7 @@ def test_a_row_is_masked_from_itself_and_not_subtracted():
 
     https://github.com/Lightning-Universe/lightning-bolts/issues/695
     """
-    x = np.float32([[1.0, 0.0], [0.0, 1.0]])
+    x = single([[1.0, 0.0], [0.0, 1.0]])
     temperature = np.float32(0.05)
     exponentials = np.exp(np.float32(x @ x.T) / temperature)
     subtracted = exponentials.sum(-1) - np.exp(1 / temperature)
@@ -166,7 +171,7 @@ def test_the_largest_of_a_row_may_be_its_own():
 
     https://github.com/emadeldeen24/TS-TCC/issues/25
     """
-    x = np.float32([[1.0, 0.0], [-1.0, 0.0]])
+    x = single([[1.0, 0.0], [-1.0, 0.0]])
     logits = np.float32(x @ x.T) / np.float32(0.01)
     shifted = logits - logits.max(-1, keepdims=True)
     with np.errstate(divide="ignore"):
@@ -212,7 +217,7 @@ def test_softplus_does_not_overflow():
     https://github.com/huggingface/sentence-transformers/issues/4019
     """
     assert jnp.log1p(jnp.exp(jnp.float32(100))) == np.inf
-    apart = np.float32([[1.0, 0.0], [-1.0, 0.1], [1.0, 0.1], [-1.0, 0.0]])
+    apart = single([[1.0, 0.0], [-1.0, 0.1], [1.0, 0.1], [-1.0, 0.0]])
     value, gradients = graded(lambda x: jaxloss.circle_loss(x, np.array([0, 0, 1, 1]), gamma=1e4), apart)
     assert value > 89
     assert is_finite(gradients)
@@ -255,7 +260,7 @@ def test_positives_keep_their_loss_far_from_0():
     """softplus(x) - x is 0 in float32 from x = 17 on. As read in open_clip's chunked SigLIP."""
     x = jnp.float32(20.0)
     assert jax.nn.softplus(x) - x == 0
-    one = np.float32([[1.0]])
+    one = single([[1.0]])
     value = jaxloss.siglip_loss(one, one, temperature=0.05, logit_bias=0.0)
     np.testing.assert_allclose(value, math.log1p(math.exp(-20)), rtol=1e-5)
 
