@@ -95,12 +95,13 @@ from jaxloss.regression import (
     smooth_l1_loss,
 )
 from jaxloss.segmentation import dice_loss
-from jaxloss.self_supervised import cosine_distance, dino_center, dino_loss
+from jaxloss.self_supervised import barlow_twins_loss, cosine_distance, dino_center, dino_loss, vicreg_loss
 from jaxloss.sequence import ctc_loss
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "barlow_twins_loss",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "box_iou_loss",
@@ -181,5 +182,6 @@ __all__ = [
     "triplet_margin_loss",
     "triplet_margin_with_distance_loss",
     "value_loss",
+    "vicreg_loss",
     "weighted_sum",
 ]

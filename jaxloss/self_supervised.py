@@ -1,10 +1,12 @@
 """Self-supervised learning: two views of one thing agree, and the representation of all does not collapse."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
 from jaxtyping import Bool, Float, Real
 
 from jaxloss._call import Call
@@ -13,7 +15,7 @@ from jaxloss._eager import compiled_when_eager
 from jaxloss._numerics.angles import angle
 from jaxloss._numerics.cross_entropy import along
 from jaxloss._numerics.safe import expand_mask, fill_masked, safe_divide
-from jaxloss._numerics.shards import sum_over
+from jaxloss._numerics.shards import Shard, sum_over
 from jaxloss._numerics.softmax import log_softmax, soft_cross_entropy, tempered
 from jaxloss._typing import ArrayLike, AxisName
 from jaxloss.reductions import Reduction
@@ -193,7 +195,202 @@ def dino_center(
     return center + (1 - momentum) * safe_divide(total, count)
 
 
+@compiled_when_eager
+def vicreg_loss(
+    pred: Float[ArrayLike, "rows features"],
+    target: Float[ArrayLike, "rows features"],
+    *,
+    invariance_weight: Real[ArrayLike, ""] = 25.0,
+    variance_weight: Real[ArrayLike, ""] = 25.0,
+    covariance_weight: Real[ArrayLike, ""] = 1.0,
+    eps: Real[ArrayLike, ""] = 1e-4,
+    axis_name: AxisName | None = None,
+    sample_weight: Real[ArrayLike, ""] | None = None,
+    where: Bool[ArrayLike, "*#rows"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "*reduced"]:
+    r"""Two views of each row agree, every feature varies, and no two features say the same (VICReg):
+
+        loss = invariance_weight mean_{ij}((x_ij - y_ij)^2)
+             + variance_weight (v(x) + v(y)) / 2
+             + covariance_weight (c(x) + c(y))
+        v(x) = mean_j(max(0, 1 - sqrt(C_jj + eps)))
+        c(x) = sum_{j != k} C_jk^2 / features
+        C_jk = sum_i (x_ij - mean_i(x_ij)) (x_ik - mean_i(x_ik)) / (rows - 1)
+
+    The half of the two variances is that of the authors' code, whose weights these are; the paper's formula has none.
+    A batch has one loss, and `reduction` acts on that. Of a single row nothing varies: C is 0. The products that make C
+    are of JAX's default precision, `jax.default_matmul_precision`.
+
+    Args:
+        pred: one view of each row (rows, features), floating.
+        target: the other view, floating, of exactly the shape of `pred`.
+        invariance_weight: at least 0, of the squared difference of the views. May be traced.
+        variance_weight: at least 0, of the mean of the two hinges of standard deviations. May be traced.
+        covariance_weight: at least 0, of the squared covariances. May be traced.
+        eps: greater than 0, added to variances, in the squared unit of `pred`. May be traced.
+        axis_name: inside `shard_map`, the mesh axis, or several, over which the rows lie: means and covariances are of
+            the rows of all devices, and so is the loss. None on one device, and under `jit`.
+        sample_weight: a number at least 0: the loss times it. 0 hides the loss. None for 1. May be traced.
+        where: booleans (rows,); a row where it is False is left out, as if it were deleted.
+        reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
+
+    Returns:
+        One number; float32 for half-precision inputs. 0 where no row is left.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract.
+        ValueError: a Python number out of its domain, an `axis_name` of no mesh, or an unknown `reduction`.
+
+    PyTorch: none.
+
+    Elsewhere: lightly's and pytorch-metric-learning's VICRegLoss have the half; solo-learn's `vicreg_loss_func` has
+    not, so that half the `variance_weight` is the weight there.
+
+    Reference: A. Bardes et al., VICReg: Variance-Invariance-Covariance Regularization for Self-Supervised Learning,
+    arXiv:2105.04906.
+
+    >>> x, y = jnp.array([[1.0, 0.0], [-1.0, 0.5]]), jnp.array([[0.5, 0.0], [-1.0, 1.0]])
+    >>> print(f"{vicreg_loss(x, y):.4f}")
+    9.8070
+    """
+    call = Call("vicreg_loss", sample_weight, None, reduction)  # The mask hides rows, not the one loss.
+    batch = _batch(call, axis_name, where, pred, target)
+    invariance_weight = call.nonnegative(invariance_weight=invariance_weight)
+    variance_weight = call.nonnegative(variance_weight=variance_weight)
+    covariance_weight = call.nonnegative(covariance_weight=covariance_weight)
+    (eps,) = call.numbers(call.positive(eps=eps))
+
+    (squares,) = batch.means(jnp.square(batch.views[0] - batch.views[1]))
+    centered, others = batch.centered(), jnp.maximum(batch.size - 1, 1)
+    hinges = [jax.nn.relu(1 - jnp.sqrt(total / others + eps)) for total in batch.sums(*map(jnp.square, centered))]
+    covariances = [_squares_off_diagonal(batch.products(x, x) / others) for x in centered]
+    variance = jnp.mean(hinges[0] + hinges[1]) / 2
+    covariance = (covariances[0] + covariances[1]) / centered[0].shape[1]
+    return call.reduce(
+        invariance_weight * jnp.mean(squares) + variance_weight * variance + covariance_weight * covariance
+    )
+
+
+@compiled_when_eager
+def barlow_twins_loss(
+    pred: Float[ArrayLike, "rows features"],
+    target: Float[ArrayLike, "rows features"],
+    *,
+    off_diagonal_weight: Real[ArrayLike, ""] = 0.005,
+    eps: Real[ArrayLike, ""] = 1e-5,
+    axis_name: AxisName | None = None,
+    sample_weight: Real[ArrayLike, ""] | None = None,
+    where: Bool[ArrayLike, "*#rows"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "*reduced"]:
+    r"""The features of two views correlate as those of the identity, each with itself alone (Barlow twins):
+
+        loss = sum_j (1 - C_jj)^2 + off_diagonal_weight sum_{j != k} C_jk^2
+        C_jk = mean_i(z(x)_ij z(y)_ik)
+        z(x) = (x - mean_i(x)) / sqrt(mean_i((x - mean_i(x))^2) + eps)
+
+    Each view has means and variances of its own. The variances are by the number of rows, so that C_jj reaches 1 where
+    the views agree; by one less, it could not. 1 - C_jj is computed without the subtraction, and keeps its digits
+    there. A batch has one loss, and `reduction` acts on that. The products that make C are of JAX's default precision,
+    `jax.default_matmul_precision`; its diagonal is not among them.
+
+    Args:
+        pred: one view of each row (rows, features), floating.
+        target: the other view, floating, of exactly the shape of `pred`.
+        off_diagonal_weight: at least 0. May be traced.
+        eps: greater than 0, added to variances, in the squared unit of `pred`. May be traced.
+        axis_name: inside `shard_map`, the mesh axis, or several, over which the rows lie: means, variances and
+            correlations are of the rows of all devices, and so is the loss. None on one device, and under `jit`.
+        sample_weight: a number at least 0: the loss times it. 0 hides the loss. None for 1. May be traced.
+        where: booleans (rows,); a row where it is False is left out, as if it were deleted.
+        reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
+
+    Returns:
+        One number; float32 for half-precision inputs. 0 where no row is left.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract.
+        ValueError: a Python number out of its domain, an `axis_name` of no mesh, or an unknown `reduction`.
+
+    PyTorch: none.
+
+    Elsewhere: the authors' code and lightly's BarlowTwinsLoss are this one; MONAI's BarlowTwinsLoss divides variances
+    by the rows less 1; solo-learn's `barlow_loss_func` multiplies the loss by 0.025.
+
+    Reference: J. Zbontar et al., Barlow Twins: Self-Supervised Learning via Redundancy Reduction, arXiv:2103.03230.
+
+    >>> x, y = jnp.array([[1.0, 0.0], [-1.0, 0.5], [0.0, 1.0]]), jnp.array([[1.0, 0.0], [0.0, 0.5], [-1.0, 1.0]])
+    >>> print(f"{barlow_twins_loss(x, y):.4f}")
+    0.2563
+    """
+    call = Call("barlow_twins_loss", sample_weight, None, reduction)
+    batch = _batch(call, axis_name, where, pred, target)
+    off_diagonal_weight = call.nonnegative(off_diagonal_weight=off_diagonal_weight)
+    (eps,) = call.numbers(call.positive(eps=eps))
+
+    # By a scale of each feature, so that no square overflows: at least 1, so that eps does not.
+    centered = batch.centered()
+    scales = [jnp.maximum(batch.largest(jnp.abs(x)), 1.0) for x in centered]
+    scaled = [x / scale for x, scale in zip(centered, scales, strict=True)]
+    rests = [eps / jnp.square(scale) for scale in scales]
+    totals = [square + rest for square, rest in zip(batch.means(*map(jnp.square, scaled)), rests, strict=True)]
+    x, y = (each / jnp.sqrt(total) for each, total in zip(scaled, totals, strict=True))
+    # The mean of z^2 is 1 - rest / total.
+    (apart,) = batch.means(jnp.square(x - y))
+    missing = (apart + rests[0] / totals[0] + rests[1] / totals[1]) / 2
+    others = _squares_off_diagonal(batch.products(x, y) / jnp.maximum(batch.size, 1))
+    return call.reduce(jnp.sum(jnp.square(missing)) + off_diagonal_weight * others)
+
+
 def _center(contract: Contract, target: Array, center: Any) -> Array:
     """Constant, in the dtype of the loss."""
     center = contract.floating([target.shape[-1:]], "One number a prototype.", center=center)
     return jax.lax.stop_gradient(center).astype(target.dtype)
+
+
+class _Batch(NamedTuple):
+    """Two views of rows, which are 0 where a row is left out, and how many rows are kept on all devices."""
+
+    views: tuple[Array, ...]
+    keep: Array | None
+    size: Array
+    axis_name: AxisName | None
+
+    def sums(self, *values: Array) -> tuple[Array, ...]:
+        """Over the rows of all devices, of what is 0 where a row is left out."""
+        return sum_over(self.axis_name, *[jnp.sum(each, 0, keepdims=True) for each in values])
+
+    def means(self, *values: Array) -> list[Array]:
+        return [safe_divide(total, self.size) for total in self.sums(*values)]
+
+    def largest(self, values: Array) -> Array:
+        """Of what is at least 0; held constant."""
+        return Shard(0, self.axis_name).largest(jnp.max(values, 0, keepdims=True, initial=0.0))
+
+    def centered(self) -> list[Array]:
+        moved = [view - mean for view, mean in zip(self.views, self.means(*self.views), strict=True)]
+        return list(fill_masked(self.keep, 0.0, *moved))
+
+    def products(self, x: Array, y: Array) -> Array:
+        """x^T y: a number for each pair of features."""
+        mesh = jax.typeof(x).sharding.mesh
+        whole = NamedSharding(mesh, P(None, None)) if AxisType.Explicit in mesh.axis_types else None
+        return sum_over(self.axis_name, jax.lax.dot_general(x, y, (((0,), (0,)), ((), ())), out_sharding=whole))[0]
+
+
+def _batch(call: Call, axis_name: AxisName | None, where: Any, pred: Any, target: Any) -> _Batch:
+    pred, target = call.floats(pred=pred, target=target)
+    call.require_shape("`pred` must have the shape (rows, features)", pred, (None, None))
+    axis_name = call.mesh_axes(axis_name=axis_name)
+    call.parts("axis_name", axis_name, pred=pred, target=target)
+    keep = call.mask(pred.shape[:1], "the rows", where=where)
+    rows = jnp.ones_like(pred[:, 0]) if keep is None else keep.astype(pred.dtype)
+    (count,) = sum_over(axis_name, jnp.sum(rows))
+    call.hide((), pred.dtype, count > 0)
+    keep = None if keep is None else keep[:, None]
+    return _Batch(fill_masked(keep, 0.0, pred, target), keep, count, axis_name)
+
+
+def _squares_off_diagonal(products: Array) -> Array:
+    return jnp.sum(jnp.where(jnp.eye(products.shape[0], dtype=bool), 0.0, jnp.square(products)))

@@ -31,6 +31,11 @@ def draw_prototypes(rng: np.random.Generator, batch: tuple[int, ...], options: d
     return 0.2 * rng.normal(size=(*batch, 5)), 0.1 * rng.normal(size=(*batch, 5)), 0.1 * rng.normal(size=5)
 
 
+def sure(logits: np.ndarray) -> np.ndarray:
+    """Of the first."""
+    return logits + np.array([0.5, -0.5, 0.0, 0.0], np.float32)
+
+
 def dino_oracle(pred, target, center, temperature=0.1, target_temperature=0.04):
     labels = np.exp(log_softmax((target - center) / target_temperature))
     return -(labels * log_softmax(pred / temperature)).sum(-1)
@@ -45,6 +50,41 @@ def prototypes(rng: np.random.Generator, *size: int) -> Arrays:
     return *(0.1 * normal(rng, 2, *size)), 0.1 * normal(rng, size[-1])
 
 
+def off_diagonal_squares(products):
+    return (np.where(np.eye(len(products), dtype=bool), 0, products) ** 2).sum()
+
+
+def of_a_batch(oracle: Any) -> Any:
+    """An oracle of the kept rows, which are one loss."""
+
+    def of_kept(pred, target, where: Any = True, **options):
+        where = np.broadcast_to(where, pred.shape[:1])
+        if not where.any():
+            return np.zeros((), pred.dtype), np.zeros(())
+        return np.asarray(oracle(pred[where], target[where], **options)), np.ones(())
+
+    return of_kept
+
+
+def vicreg_oracle(pred, target, invariance_weight=25.0, variance_weight=25.0, covariance_weight=1.0, eps=1e-4):
+    rows, features = pred.shape
+    value = invariance_weight * ((pred - target) ** 2).mean()
+    for view in (pred, target):
+        centered = view - view.mean(0)
+        covariance = centered.T @ centered / max(rows - 1, 1)
+        deviations = np.sqrt(covariance.diagonal() + eps)
+        value = value + variance_weight * np.maximum(1 - deviations, 0 * deviations).mean() / 2
+        value = value + covariance_weight * off_diagonal_squares(covariance) / features
+    return value
+
+
+def barlow_oracle(pred, target, off_diagonal_weight=0.005, eps=1e-5):
+    centered = [view - view.mean(0) for view in (pred, target)]
+    x, y = (view / np.sqrt((view**2).mean(0) + eps) for view in centered)
+    correlations = x.T @ y / len(x)
+    return ((1 - correlations.diagonal()) ** 2).sum() + off_diagonal_weight * off_diagonal_squares(correlations)
+
+
 def plain_cosine(xp: Any, pred: Any, target: Any) -> Any:
     lengths = jnp.linalg.norm(pred, axis=-1) * jnp.linalg.norm(target, axis=-1)
     return (1 - (pred * target).sum(-1) / lengths).mean()
@@ -56,6 +96,43 @@ def plain_dino(xp: Any, pred: Any, target: Any, center: Any) -> Any:
     return -(labels * jax.nn.log_softmax(pred / 0.1)).sum(-1).mean()
 
 
+def off_diagonal(xp: Any, products: Any) -> Any:
+    return products - xp.diag(xp.diag(products))
+
+
+def plain_vicreg(xp: Any, pred: Any, target: Any) -> Any:
+    """The authors'."""
+    loss = 25 * ((pred - target) ** 2).mean()
+    for view in (pred, target):
+        centered = view - view.mean(0)
+        loss += 25 * jnp.clip(1 - jnp.sqrt(jnp.var(view, 0, ddof=1) + 1e-4), 0).mean() / 2
+        loss += (off_diagonal(xp, centered.T @ centered / (len(view) - 1)) ** 2).sum() / view.shape[1]
+    return loss
+
+
+def plain_barlow(xp: Any, pred: Any, target: Any) -> Any:
+    """The authors'."""
+    x, y = ((view - view.mean(0)) / jnp.sqrt(view.var(0) + 1e-5) for view in (pred, target))
+    correlations = x.T @ y / len(x)
+    return ((1 - xp.diag(correlations)) ** 2).sum() + 0.005 * (off_diagonal(xp, correlations) ** 2).sum()
+
+
+ROWS = np.eye(3, 4, dtype=np.float32)
+OF_A_BATCH: dict[str, Any] = {
+    "sets": True,
+    "rows": True,
+    "inner": (1, 1),
+    "differentiable": (0, 1),
+    "admits_any_value": True,
+}
+WRONG_BATCHES = (
+    Bad((ROWS[None], ROWS[None]), {}, "`pred` must have the shape \\(rows, features\\)"),
+    Bad((ROWS, ROWS), {"where": np.ones((2, 3), bool)}, "`where` must be boolean and broadcast to \\(3,\\)"),
+    Bad((ROWS, ROWS), {"sample_weight": np.ones(3)}, "`sample_weight` must broadcast to \\(\\)"),
+    option("axis_name", "data", (ROWS, ROWS)),
+)
+VIEWS = apart(numbers((4, 3), -2, 2), numbers((4, 3), -2, 2))
+OF_VIEWS: dict[str, Any] = {"sizes": ((256, 2048), (1024, 8192)), "large": (4096, 8192), "draw": views}
 CENTER = np.zeros(5, np.float32)
 TEACHER = (LOGITS, LOGITS, CENTER)
 
@@ -118,8 +195,10 @@ RECORDS = (
         reports=(
             Bad((PROBABILITIES, LOGITS, CENTER), {}, "`pred` must hold logits, got probabilities", plausible=True),
         ),
-        # Where both are sure of one prototype, the gradient is what is left of two ones.
-        stress=Stress(apart(numbers((4,), -0.2, 0.2), *[numbers((4,), -0.05, 0.05)] * 2), (8, 32), unit="row"),
+        # Where both are of one mind, the gradient is what is left of numbers that are near 1.
+        stress=Stress(
+            apart(numbers((4,), -0.1, 0.1).map(sure), *[numbers((4,), -0.05, 0.05)] * 2), (4, 12), unit="row"
+        ),
         extremes=(
             Extreme(([[1e3, 0.0]], [[1e3, 0.0]], [0.0, 0.0]), {}, [0.0]),
             Extreme(([[0.0, 1e3]], [[1e3, 0.0]], [0.0, 0.0]), {}, [1e4]),
@@ -127,6 +206,68 @@ RECORDS = (
             Extreme(([[0.0, -INF]], [[1.0, -INF]], [0.0, 0.0]), {}, [0.0]),
             Extreme(([[3.0]], [[2.0]], [1.0]), {}, [0.0]),
         ),
-        benchmark=Benchmark(plain_dino, sizes=((512, 65536),), large=(4096, 65536), draw=prototypes, gradients=(0,)),
+        benchmark=Benchmark(
+            plain_dino,
+            sizes=((512, 65536),),
+            large=(4096, 65536),
+            draw=prototypes,
+            gradients=(0,),
+            behind={"bfloat16 gpu": "bytes, temporaries"},
+        ),
+    ),
+    Record(
+        jaxloss.vicreg_loss,
+        draw_views,
+        of_a_batch(vicreg_oracle),
+        about=About(
+            "Self-supervised, two views of a batch",
+            "one view of each row (rows, features)",
+            "the other view, of the same shape",
+            note="VICReg",
+        ),
+        **OF_A_BATCH,
+        variants=({}, {"invariance_weight": 1.0, "variance_weight": 3.0, "covariance_weight": 0.5, "eps": 0.1}),
+        traced=("invariance_weight", "variance_weight", "covariance_weight", "eps"),
+        refuses=(
+            *WRONG_BATCHES,
+            *(option(f"{term}_weight", -1.0, (ROWS, ROWS)) for term in ("invariance", "variance", "covariance")),
+            option("eps", 0.0, (ROWS, ROWS)),
+        ),
+        stress=Stress(VIEWS, (8, 20), unit="row", examples=4),
+        extremes=(
+            Extreme(([[0.0, 0.0]] * 3, [[0.0, 0.0]] * 3), {}, 25 * 0.99),
+            Extreme(([[1.0, 2.0]], [[1.0, 2.0]]), {}, 25 * 0.99),
+            Extreme(([[1e4], [-1e4]], [[1e4], [-1e4]]), {}, 0.0),
+            Extreme(([[1e4, 1e4], [-1e4, -1e4]], [[1e4, 0.0], [-1e4, 0.0]]), {}, 4e16 + 25 * 0.5e8 + 25 * 0.99 / 4),
+        ),
+        benchmark=Benchmark(plain_vicreg, **OF_VIEWS),
+    ),
+    Record(
+        jaxloss.barlow_twins_loss,
+        draw_views,
+        of_a_batch(barlow_oracle),
+        about=About(
+            "Self-supervised, two views of a batch",
+            "one view of each row (rows, features)",
+            "the other view, of the same shape",
+            shown="off_diagonal_weight",
+        ),
+        **OF_A_BATCH,
+        variants=({}, {"off_diagonal_weight": 0.5, "eps": 0.1}),
+        traced=("off_diagonal_weight", "eps"),
+        refuses=(
+            *WRONG_BATCHES,
+            option("off_diagonal_weight", -1.0, (ROWS, ROWS)),
+            option("eps", 0.0, (ROWS, ROWS)),
+        ),
+        stress=Stress(VIEWS, (8, 20), unit="row", examples=4),
+        extremes=(
+            Extreme(([[0.0, 0.0]] * 3, [[0.0, 0.0]] * 3), {}, 2.0),
+            Extreme(([[1.0, 2.0]], [[1.0, 2.0]]), {}, 2.0),
+            Extreme(([[1e30], [-1e30]], [[1.0], [-1.0]]), {}, 0.25e-10),
+            Extreme(([[1e30, 1.0], [-1e30, -1.0]], [[1e30, 1.0], [-1e30, -1.0]]), {}, 1e-10 + 0.01),
+            Extreme(([[1e-30], [-1e-30]], [[1e-30], [-1e-30]]), {}, 1.0),
+        ),
+        benchmark=Benchmark(plain_barlow, **OF_VIEWS),
     ),
 )

@@ -53,6 +53,60 @@ def test_the_centre_of_dino_moves_to_the_mean_of_what_is_kept():
     assert np.isnan(jaxloss.dino_center(TEACHER, CENTER, momentum=jnp.float32(2))).all()
 
 
+BATCH_LOSSES = [jaxloss.vicreg_loss, jaxloss.barlow_twins_loss]
+
+
+@pytest.mark.parametrize("loss", BATCH_LOSSES)
+@pytest.mark.parametrize("inside", [True, False])
+def test_moments_are_of_the_rows_of_all_devices(loss, inside):
+    """In value and gradient, taken inside `shard_map` and outside of it; a device keeps nothing."""
+    mesh = jax.make_mesh((4,), ("data",), devices=jax.devices()[:4], axis_types=(AxisType.Auto,))
+    arrays, where = (STUDENT, STUDENT + TEACHER), KEEP
+
+    def local(where, *arrays):
+        return loss(*arrays, axis_name="data", where=where)
+
+    step, specs = jax.value_and_grad(local, (1, 2)), (P("data"),) * 3
+    if inside:
+        step = jax.shard_map(step, mesh=mesh, in_specs=specs, out_specs=(P(), specs[1:]))
+    else:
+        on_mesh = jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=P(), check_vma=False)
+        step = jax.value_and_grad(on_mesh, (1, 2))
+    value, gradients = jax.jit(step)(where, *arrays)
+    expected, there = jax.value_and_grad(loss, (0, 1))(*(array[where] for array in arrays))
+    assert_close(value, expected, 1e-5)
+    for gradient, other in zip(gradients, there, strict=True):
+        assert_close(gradient[where], other, 1e-5)
+        assert not gradient[~where].any()
+
+
+@pytest.mark.parametrize("loss", BATCH_LOSSES)
+def test_a_batch_has_one_loss_whatever_the_reduction(loss):
+    values = [loss(STUDENT, TEACHER, reduction=reduction) for reduction in ("mean", "sum", "none")]
+    assert values[0] == values[1] == values[2]
+    assert loss(STUDENT, TEACHER, sample_weight=2.0, reduction="sum") == 2 * values[0]
+    assert loss(STUDENT, TEACHER, sample_weight=0.0) == 0
+
+
+@pytest.mark.parametrize("loss", BATCH_LOSSES)
+def test_the_order_of_rows_features_and_views_means_nothing(loss):
+    value = loss(STUDENT, TEACHER)
+    assert_close(loss(STUDENT[::-1], TEACHER[::-1]), value, 1e-5)
+    assert_close(loss(STUDENT[:, ::-1], TEACHER[:, ::-1]), value, 1e-5)
+    assert_close(loss(TEACHER, STUDENT), value, 1e-5)
+
+
+def test_barlow_twins_does_not_depend_on_the_scale_and_the_mean_of_a_feature():
+    scales, means = (
+        np.array([1e15, 1e3, 1.0, 10.0, 1e18], np.float32),
+        np.array([0.0, 10.0, 0.0, -3.0, 0.0], np.float32),
+    )
+    value, gradient = jax.value_and_grad(jaxloss.barlow_twins_loss)(STUDENT, TEACHER)
+    there, scaled = jax.value_and_grad(jaxloss.barlow_twins_loss)(STUDENT * scales + means, TEACHER)
+    assert_close(there, value, 1e-4)
+    assert_close(scaled * scales, gradient, 1e-3)
+
+
 @pytest.mark.parametrize("check_vma", [True, False])
 def test_the_centre_of_dino_is_that_of_all_devices(check_vma):
     """The first of them keeps nothing."""

@@ -123,6 +123,11 @@ def others() -> list[Array]:
         jaxloss.cosine_distance(PARAMETER, FLOATS, where=MASK, reduction=largest),
         jaxloss.dino_loss(PARAMETER, FLOATS, PER_CLASS, temperature=NUMBER, target_temperature=0.07, where=MASK),
         jaxloss.dino_center(PARAMETER, PER_CLASS, momentum=NUMBER, axis_name=None, where=MASK),
+        jaxloss.vicreg_loss(
+            PARAMETER, FLOATS, invariance_weight=1, variance_weight=NUMBER, covariance_weight=0.1, eps=1e-3,
+            axis_name=None, sample_weight=NUMBER, where=MASK, reduction=largest,
+        ),
+        jaxloss.barlow_twins_loss(PARAMETER, FLOATS, off_diagonal_weight=NUMBER, eps=1e-3, where=MASK),
         jaxloss.weighted_sum({"mse": FLOATS, "l1": PARAMETER}, {"mse": 1, "l1": NUMBER})[0],
         jaxloss.weighted_sum({"mse": FLOATS})[1]["mse"],
         jaxloss.reductions.mean(PARAMETER, SIGNS, axis_name=None),
