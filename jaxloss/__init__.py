@@ -95,7 +95,15 @@ from jaxloss.regression import (
     smooth_l1_loss,
 )
 from jaxloss.segmentation import dice_loss
-from jaxloss.self_supervised import barlow_twins_loss, cosine_distance, dino_center, dino_loss, vicreg_loss
+from jaxloss.self_supervised import (
+    barlow_twins_loss,
+    cosine_distance,
+    dino_center,
+    dino_loss,
+    koleo_loss,
+    uniformity_loss,
+    vicreg_loss,
+)
 from jaxloss.sequence import ctc_loss
 
 __version__ = "0.1.0"
@@ -138,6 +146,7 @@ __all__ = [
     "ipo_loss",
     "kl_div",
     "kl_penalty",
+    "koleo_loss",
     "kto_loss",
     "l1_loss",
     "language_modeling",
@@ -181,6 +190,7 @@ __all__ = [
     "token_log_probs",
     "triplet_margin_loss",
     "triplet_margin_with_distance_loss",
+    "uniformity_loss",
     "value_loss",
     "vicreg_loss",
     "weighted_sum",

@@ -12,8 +12,11 @@ from jaxtyping import Bool, Float, Real
 from jaxloss._call import Call
 from jaxloss._contracts import Contract
 from jaxloss._eager import compiled_when_eager
+from jaxloss._kernels.pairwise import LOG_SUM_EXP, Mesh, Pairs, log_of_sum, nearest, of_rows, pair_sums, unit_rows
 from jaxloss._numerics.angles import angle
 from jaxloss._numerics.cross_entropy import along
+from jaxloss._numerics.loops import finite
+from jaxloss._numerics.norms import norm
 from jaxloss._numerics.safe import expand_mask, fill_masked, safe_divide
 from jaxloss._numerics.shards import Shard, sum_over
 from jaxloss._numerics.softmax import log_softmax, soft_cross_entropy, tempered
@@ -347,6 +350,156 @@ def _center(contract: Contract, target: Array, center: Any) -> Array:
     """Constant, in the dtype of the loss."""
     center = contract.floating([target.shape[-1:]], "One number a prototype.", center=center)
     return jax.lax.stop_gradient(center).astype(target.dtype)
+
+
+@compiled_when_eager
+def koleo_loss(
+    pred: Float[ArrayLike, "rows features"],
+    *,
+    eps: Real[ArrayLike, ""] = 1e-8,
+    axis_name: AxisName | None = None,
+    sample_weight: Real[ArrayLike, "*#rows"] | None = None,
+    where: Bool[ArrayLike, "*#rows"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "*reduced"]:
+    r"""Rows spread over the sphere, each away from the one that is nearest (KoLeo, an estimate of the entropy):
+
+        u_i    = x_i / ||x_i||_2
+        loss_i = -log(min_{j != i} ||u_i - u_j||_2 + eps)
+
+    The gradient goes to a row and to the one nearest to it, and is 0 where the two coincide. Which one that is is found
+    from a block of similarities at a time, with products of the highest precision; rows that are nearer to each other
+    than 0.001 may be taken for each other.
+
+    Args:
+        pred: rows (rows, features), of any length, floating.
+        eps: greater than 0, added to distances. May be traced.
+        axis_name: inside `shard_map`, the mesh axis, or several, over which the rows lie: the nearest row is that of
+            all devices, and the mean and the sum are over all. None on one device, and under `jit`.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each row's loss times its weight, and
+            the mean divides by their sum. A row of weight 0 may still be the nearest. None for 1 each. May be traced.
+        where: booleans (rows,); a row where it is False is left out, as if it were deleted.
+        reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
+
+    Returns:
+        The mean, the sum, or one loss a row, of shape (rows,); float32 for half-precision inputs. A single row has a
+        loss of 0, and does not count.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract.
+        ValueError: a Python number out of its domain, an `axis_name` of no mesh, or an unknown `reduction`.
+
+    PyTorch: none.
+
+    Elsewhere: DINOv2's and lightly's KoLeoLoss, which add eps to each difference too, and look for the nearest row on
+    one device.
+
+    Reference: A. Sablayrolles et al., Spreading vectors for similarity search, arXiv:1806.03198; M. Oquab et al.,
+    DINOv2, arXiv:2304.07193.
+
+    >>> print(f"{koleo_loss(jnp.array([[1.0, 0.0], [0.0, 2.0], [-3.0, 0.0]])):.4f}")
+    -0.3466
+    """
+    call = Call("koleo_loss", sample_weight, where, reduction, axis_name=axis_name)
+    rows = _rows(call, where, pred)
+    call.hide(rows["x"].shape[:1], rows["x"].dtype)
+    (eps,) = call.numbers(call.positive(eps=eps))
+    return call.reduce(*of_rows(call.axis_name, _koleo, rows, {}, {"eps": eps}))
+
+
+@compiled_when_eager
+def uniformity_loss(
+    pred: Float[ArrayLike, "rows features"],
+    *,
+    t: Real[ArrayLike, ""] = 2.0,
+    axis_name: AxisName | None = None,
+    sample_weight: Real[ArrayLike, ""] | None = None,
+    where: Bool[ArrayLike, "*#rows"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "*reduced"]:
+    r"""Rows spread evenly over the sphere, each away from all others (uniformity):
+
+        u_i  = x_i / ||x_i||_2
+        loss = log(sum_{i != j} exp(-t ||u_i - u_j||_2^2) / (rows (rows - 1)))
+
+    It is at most 0, where all rows point one way. Its counterpart, alignment, is `mse_loss` of two views of unit rows,
+    times the number of features. A batch has one loss, and `reduction` acts on that. Only a block of pairs exists at a
+    time.
+
+    Args:
+        pred: rows (rows, features), of any length, floating.
+        t: greater than 0, how fast a pair counts less with its squared distance. May be traced.
+        axis_name: inside `shard_map`, the mesh axis, or several, over which the rows lie: the loss is of the rows of
+            all devices. None on one device, and under `jit`.
+        sample_weight: a number at least 0: the loss times it. 0 hides the loss. None for 1. May be traced.
+        where: booleans (rows,); a row where it is False is left out, as if it were deleted.
+        reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
+
+    Returns:
+        One number; float32 for half-precision inputs. 0 where no two rows are left.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract.
+        ValueError: a Python number out of its domain, an `axis_name` of no mesh, or an unknown `reduction`.
+
+    PyTorch: none.
+
+    Elsewhere: the authors' `uniform_loss`, which takes unit rows and stores the distances of all pairs.
+
+    Reference: T. Wang and P. Isola, Understanding Contrastive Representation Learning through Alignment and Uniformity
+    on the Hypersphere, arXiv:2005.10242.
+
+    >>> print(f"{uniformity_loss(jnp.array([[1.0, 0.0], [0.0, 2.0], [-3.0, 0.0]])):.4f}")
+    -4.3963
+    """
+    call = Call("uniformity_loss", sample_weight, None, reduction)
+    call.axis_name = call.mesh_axes(axis_name=axis_name)
+    rows = _rows(call, where, pred)
+    keep = rows.get("keep", jnp.ones_like(rows["x"][:, 0], bool))
+    (size,) = sum_over(call.axis_name, jnp.sum(keep, dtype=rows["x"].dtype))
+    call.hide((), rows["x"].dtype, size > 1)
+    (t,) = call.numbers(call.positive(t=t))
+
+    log_sums = of_rows(call.axis_name, _uniformity, rows, {}, {"t": t})
+    scale = finite(Shard(0, call.axis_name).largest(jnp.max(log_sums, initial=-jnp.inf)))
+    (total,) = sum_over(call.axis_name, jnp.sum(jnp.exp(log_sums - scale)))
+    (pairs,) = call.visible(1.0, size * (size - 1))
+    return call.reduce(jnp.where(size > 1, log_of_sum(total, scale), 0.0) - jnp.log(pairs))
+
+
+def _rows(call: Call, where: Any, pred: Any) -> dict[str, Array]:
+    """Rows that are compared with each other, 0 where they are left out, and which are kept if not all are."""
+    (pred,) = call.floats(pred=pred)
+    call.require_shape("`pred` must have the shape (rows, features)", pred, (None, None))
+    call.parts("axis_name", call.axis_name, pred=pred)
+    keep = call.mask(pred.shape[:1], "the rows", where=where)
+    return {"x": pred} if keep is None else {"x": jnp.where(keep[:, None], pred, 0.0), "keep": keep}
+
+
+def _koleo(mesh: Mesh, rows: dict[str, Array], shared: Any, numbers: dict[str, Array]) -> tuple[Array, Array]:
+    """And whether a row has others."""
+    if rows["x"].shape[0] == 0:
+        return rows["x"].sum(-1), rows["x"].sum(-1)
+    x, index = unit_rows(rows["x"]), mesh.indices(rows["x"])
+    keys = mesh.gathered({"x": x, "index": index} | {name: each for name, each in rows.items() if name == "keep"})
+    near = jnp.take(keys["x"], nearest(x, keys["x"], index, keys["index"], keys.get("keep")), 0)
+    has_others = jnp.broadcast_to(jnp.sum(keys.get("keep", jnp.ones_like(keys["index"]))) > 1, index.shape)
+    losses = -jnp.log(norm(x - near, 2) + numbers["eps"])
+    return jnp.where(has_others, losses, 0.0), has_others.astype(losses.dtype)
+
+
+def _uniformity(mesh: Mesh, rows: dict[str, Array], shared: Any, numbers: dict[str, Array]) -> Array:
+    known = {"index": mesh.indices(rows["x"])} | {name: each for name, each in rows.items() if name == "keep"}
+    pairs = Pairs(_uniformity_terms, (LOG_SUM_EXP,), True, None, None, rows["x"].dtype)
+    keys = None if mesh.axis_name is None else mesh.gathered(rows["x"])
+    return pair_sums(pairs, rows["x"], keys, numbers, known, mesh.gathered(known))[0]
+
+
+def _uniformity_terms(similarity: Array, numbers: Any, anchors: Any, keys: Any) -> tuple[Array, ...]:
+    is_other = anchors["index"] != keys["index"]
+    if "keep" in keys:
+        is_other &= anchors["keep"] & keys["keep"]
+    return (jnp.where(is_other, -2 * numbers["t"] * (1 - similarity), -jnp.inf),)
 
 
 class _Batch(NamedTuple):

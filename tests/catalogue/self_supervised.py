@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 import jaxloss
 from tests.catalogue.benchmarks import EMBEDDINGS, LARGE, normal
 from tests.catalogue.common import LOGITS, PROBABILITIES, log_softmax, option
+from tests.catalogue.contrastive import of_kept_rows
 from tests.catalogue.domains import apart, numbers, scaled, together
 from tests.catalogue.record import INF, NAN, About, Arrays, Bad, Benchmark, Extreme, Record, Stress, per_example
 
@@ -85,6 +87,31 @@ def barlow_oracle(pred, target, off_diagonal_weight=0.005, eps=1e-5):
     return ((1 - correlations.diagonal()) ** 2).sum() + off_diagonal_weight * off_diagonal_squares(correlations)
 
 
+def draw_rows(rng: np.random.Generator, batch: tuple[int, ...], options: dict[str, Any]) -> Arrays:
+    return (rng.normal(size=(*batch, 4)),)
+
+
+def squared_distances(pred):
+    units = pred / np.sqrt(np.where((pred != 0).any(-1), (pred**2).sum(-1), 1))[:, None]
+    return ((units[:, None] - units) ** 2).sum(-1)
+
+
+def koleo_oracle(pred, eps=1e-8):
+    """A row alone has none."""
+    if len(pred) < 2:
+        return 0 * pred.sum(-1), np.zeros(len(pred))
+    far = squared_distances(pred) + np.diag(np.full(len(pred), 9))
+    return -np.log(np.sqrt(far.min(-1)) + eps)
+
+
+def uniformity_oracle(pred, where: Any = True, t=2.0):
+    pred = pred[np.broadcast_to(where, len(pred))]
+    if len(pred) < 2:
+        return np.zeros((), pred.dtype), np.zeros(())
+    others = np.exp(-t * squared_distances(pred))[~np.eye(len(pred), dtype=bool)]
+    return np.asarray(np.log(others.mean())), np.ones(())
+
+
 def plain_cosine(xp: Any, pred: Any, target: Any) -> Any:
     lengths = jnp.linalg.norm(pred, axis=-1) * jnp.linalg.norm(target, axis=-1)
     return (1 - (pred * target).sum(-1) / lengths).mean()
@@ -117,6 +144,24 @@ def plain_barlow(xp: Any, pred: Any, target: Any) -> Any:
     return ((1 - xp.diag(correlations)) ** 2).sum() + 0.005 * (off_diagonal(xp, correlations) ** 2).sum()
 
 
+def products(xp: Any, rows: Any) -> Any:
+    units = rows / jnp.linalg.norm(rows, axis=-1, keepdims=True)
+    return units @ units.T
+
+
+def plain_koleo(xp: Any, rows: Any) -> Any:
+    """DINOv2's."""
+    units = rows / jnp.linalg.norm(rows, axis=-1, keepdims=True)
+    near = jnp.argmax(products(xp, rows) - 3 * jnp.eye(len(rows), dtype=rows.dtype), 1)
+    return -jnp.log(jnp.linalg.norm(units - units[near] + 1e-8, axis=-1) + 1e-8).mean()
+
+
+def plain_uniformity(xp: Any, rows: Any) -> Any:
+    size = len(rows)
+    terms = jnp.exp(-4 * (1 - products(xp, rows)))
+    return jnp.log((terms.sum() - jnp.trace(terms)) / (size * (size - 1)))
+
+
 ROWS = np.eye(3, 4, dtype=np.float32)
 OF_A_BATCH: dict[str, Any] = {
     "sets": True,
@@ -131,6 +176,32 @@ WRONG_BATCHES = (
     Bad((ROWS, ROWS), {"sample_weight": np.ones(3)}, "`sample_weight` must broadcast to \\(\\)"),
     option("axis_name", "data", (ROWS, ROWS)),
 )
+OF_ROWS: dict[str, Any] = OF_A_BATCH | {
+    "arrays": ("pred",),
+    "inner": (1,),
+    "differentiable": (0,),
+    "garbage": (GARBAGE,),
+}
+WRONG_ROWS = (
+    Bad((ROWS[None],), {}, "`pred` must have the shape \\(rows, features\\)"),
+    Bad((ROWS,), {"where": np.ones((2, 3), bool)}, "`where` must be boolean and broadcast to \\(3,\\)"),
+    option("axis_name", "data", (ROWS,)),
+)
+OF_ROWS_SIZES: dict[str, Any] = {
+    "sizes": ((1024, 128), (4096, 256)),
+    "large": (8192, 256),
+    "draw": lambda rng, *size: (normal(rng, *size),),
+}
+
+
+def of_any_length(options: dict[str, Any]) -> Any:
+    def rows(seed: int) -> Arrays:
+        rng = np.random.default_rng(seed)
+        return ((2.0 ** rng.integers(-40, 60, (3, 1)) * rng.normal(size=(3, 3))).astype(np.float32),)
+
+    return st.builds(rows, st.integers(0, 2**20))
+
+
 VIEWS = apart(numbers((4, 3), -2, 2), numbers((4, 3), -2, 2))
 OF_VIEWS: dict[str, Any] = {"sizes": ((256, 2048), (1024, 8192)), "large": (4096, 8192), "draw": views}
 CENTER = np.zeros(5, np.float32)
@@ -240,7 +311,12 @@ RECORDS = (
             Extreme(([[1e4], [-1e4]], [[1e4], [-1e4]]), {}, 0.0),
             Extreme(([[1e4, 1e4], [-1e4, -1e4]], [[1e4, 0.0], [-1e4, 0.0]]), {}, 4e16 + 25 * 0.5e8 + 25 * 0.99 / 4),
         ),
-        benchmark=Benchmark(plain_vicreg, **OF_VIEWS),
+        # In half precision the plain form takes products of bfloat16, and this one of float32.
+        benchmark=Benchmark(
+            plain_vicreg,
+            **OF_VIEWS,
+            behind={"bfloat16 tpu": "temporaries", "bfloat16 gpu": "bytes, temporaries"},
+        ),
     ),
     Record(
         jaxloss.barlow_twins_loss,
@@ -268,6 +344,52 @@ RECORDS = (
             Extreme(([[1e30, 1.0], [-1e30, -1.0]], [[1e30, 1.0], [-1e30, -1.0]]), {}, 1e-10 + 0.01),
             Extreme(([[1e-30], [-1e-30]], [[1e-30], [-1e-30]]), {}, 1.0),
         ),
-        benchmark=Benchmark(plain_barlow, **OF_VIEWS),
+        # The diagonal is a sum of its own. In half precision the plain form takes products of bfloat16.
+        benchmark=Benchmark(
+            plain_barlow,
+            **OF_VIEWS,
+            behind={
+                "float32 gpu": "bytes",
+                "bfloat16 tpu": "temporaries",
+                "bfloat16 gpu": "bytes, temporaries",
+            },
+        ),
+    ),
+    Record(
+        jaxloss.koleo_loss,
+        draw_rows,
+        of_kept_rows(koleo_oracle),
+        about=About("Self-supervised, rows apart on the sphere", "rows (rows, features)", "", note="KoLeo"),
+        **(OF_ROWS | {"sets": False}),
+        variants=({}, {"eps": 0.1}),
+        traced=("eps",),
+        refuses=(*WRONG_ROWS, option("eps", 0.0, (ROWS,))),
+        stress=Stress(of_any_length, (16, 16), unit="row", examples=4),
+        extremes=(
+            Extreme(([[1.0, 0.0], [0.0, 1.0]],), {}, [-0.5 * math.log(2)] * 2),
+            Extreme(([[1.0, 0.0], [2.0, 0.0]],), {}, [8 * math.log(10)] * 2),
+            Extreme(([[0.0, 0.0], [2.0, 0.0]],), {}, [0.0, 0.0]),
+            Extreme(([[0.0, 1e-30], [1e30, 0.0]],), {}, [-0.5 * math.log(2)] * 2),
+            Extreme(([[1.0, 0.0]],), {}, [0.0]),
+        ),
+        benchmark=Benchmark(plain_koleo, **OF_ROWS_SIZES),
+    ),
+    Record(
+        jaxloss.uniformity_loss,
+        draw_rows,
+        uniformity_oracle,
+        about=About("Self-supervised, rows apart on the sphere", "rows (rows, features)", "", shown="t"),
+        **OF_ROWS,
+        variants=({}, {"t": 0.5}),
+        traced=("t",),
+        refuses=(*WRONG_ROWS, option("t", 0.0, (ROWS,))),
+        stress=Stress(of_any_length, (16, 16), unit="row", examples=4),
+        extremes=(
+            Extreme(([[1.0, 0.0], [0.0, 1.0]],), {}, -4.0),
+            Extreme(([[1.0, 0.0], [2.0, 0.0]],), {}, 0.0),
+            Extreme(([[1.0, 0.0], [-1e30, 0.0]],), {"t": 100.0}, -400.0),
+            Extreme(([[1.0, 0.0]],), {}, 0.0),
+        ),
+        benchmark=Benchmark(plain_uniformity, **OF_ROWS_SIZES),
     ),
 )

@@ -1,3 +1,5 @@
+from typing import Any, cast
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,7 +8,7 @@ from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
 import jaxloss
-from tests.support import assert_close
+from tests.support import OPTIMISED, assert_close
 
 RNG = np.random.default_rng(0)
 STUDENT, TEACHER = RNG.normal(size=(2, 16, 5)).astype(np.float32)
@@ -56,24 +58,30 @@ def test_the_centre_of_dino_moves_to_the_mean_of_what_is_kept():
 BATCH_LOSSES = [jaxloss.vicreg_loss, jaxloss.barlow_twins_loss]
 
 
-@pytest.mark.parametrize("loss", BATCH_LOSSES)
+PAIR_LOSSES = [jaxloss.koleo_loss, jaxloss.uniformity_loss]
+
+
+@pytest.mark.parametrize("loss", BATCH_LOSSES + PAIR_LOSSES)
 @pytest.mark.parametrize("inside", [True, False])
-def test_moments_are_of_the_rows_of_all_devices(loss, inside):
+def test_a_batch_may_lie_on_several_devices(loss, inside):
     """In value and gradient, taken inside `shard_map` and outside of it; a device keeps nothing."""
     mesh = jax.make_mesh((4,), ("data",), devices=jax.devices()[:4], axis_types=(AxisType.Auto,))
     arrays, where = (STUDENT, STUDENT + TEACHER), KEEP
+    arrays = arrays if loss in BATCH_LOSSES else arrays[:1]
+    positions = tuple(range(len(arrays)))
 
     def local(where, *arrays):
         return loss(*arrays, axis_name="data", where=where)
 
-    step, specs = jax.value_and_grad(local, (1, 2)), (P("data"),) * 3
+    wanted, specs = tuple(place + 1 for place in positions), (P("data"),) * (1 + len(arrays))
+    step = jax.value_and_grad(local, wanted)
     if inside:
         step = jax.shard_map(step, mesh=mesh, in_specs=specs, out_specs=(P(), specs[1:]))
     else:
         on_mesh = jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=P(), check_vma=False)
-        step = jax.value_and_grad(on_mesh, (1, 2))
+        step = jax.value_and_grad(on_mesh, wanted)
     value, gradients = jax.jit(step)(where, *arrays)
-    expected, there = jax.value_and_grad(loss, (0, 1))(*(array[where] for array in arrays))
+    expected, there = jax.value_and_grad(loss, positions)(*(array[where] for array in arrays))
     assert_close(value, expected, 1e-5)
     for gradient, other in zip(gradients, there, strict=True):
         assert_close(gradient[where], other, 1e-5)
@@ -105,6 +113,31 @@ def test_barlow_twins_does_not_depend_on_the_scale_and_the_mean_of_a_feature():
     there, scaled = jax.value_and_grad(jaxloss.barlow_twins_loss)(STUDENT * scales + means, TEACHER)
     assert_close(there, value, 1e-4)
     assert_close(scaled * scales, gradient, 1e-3)
+
+
+@pytest.mark.parametrize("loss", PAIR_LOSSES)
+def test_rows_are_of_any_length_and_in_any_order(loss):
+    lengths = np.exp2(RNG.integers(-40, 40, (16, 1))).astype(np.float32)
+    value = loss(STUDENT)
+    assert_close(loss(STUDENT * lengths), value, 1e-5)
+    assert_close(loss(STUDENT[::-1]), value, 1e-5)
+
+
+def test_the_nearest_row_is_found_in_any_block():
+    """Of several blocks, the last of which begins with rows of the one before it."""
+    rows = RNG.normal(size=(700, 3)).astype(np.float32)
+    units = np.float64(rows) / np.linalg.norm(np.float64(rows), axis=-1, keepdims=True)
+    far = np.linalg.norm(units[:, None] - units, axis=-1) + np.diag(np.full(700, 9))
+    assert_close(jaxloss.koleo_loss(rows), -np.log(far.min(-1)).mean(), 1e-4)
+
+
+@pytest.mark.parametrize("loss", PAIR_LOSSES)
+def test_no_matrix_of_all_pairs_is_held(loss):
+    """In value and gradient."""
+    rows = 8192
+    shape = jax.ShapeDtypeStruct((rows, 32), jnp.float32)
+    step = jax.jit(jax.value_and_grad(loss)).lower(shape).compile(OPTIMISED)
+    assert cast(Any, step.memory_analysis()).temp_size_in_bytes < 0.1 * 4 * rows**2
 
 
 @pytest.mark.parametrize("check_vma", [True, False])

@@ -128,6 +128,8 @@ def others() -> list[Array]:
             axis_name=None, sample_weight=NUMBER, where=MASK, reduction=largest,
         ),
         jaxloss.barlow_twins_loss(PARAMETER, FLOATS, off_diagonal_weight=NUMBER, eps=1e-3, where=MASK),
+        jaxloss.koleo_loss(PARAMETER, eps=NUMBER, axis_name=None, sample_weight=FLOATS[:, 0], where=MASK),
+        jaxloss.uniformity_loss(PARAMETER, t=NUMBER, axis_name=None, sample_weight=NUMBER, where=MASK, reduction="sum"),
         jaxloss.weighted_sum({"mse": FLOATS, "l1": PARAMETER}, {"mse": 1, "l1": NUMBER})[0],
         jaxloss.weighted_sum({"mse": FLOATS})[1]["mse"],
         jaxloss.reductions.mean(PARAMETER, SIGNS, axis_name=None),

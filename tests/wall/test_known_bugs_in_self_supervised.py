@@ -81,3 +81,24 @@ def test_vicreg_has_the_half_of_its_authors_code():
     variance = jaxloss.vicreg_loss(0.5 * X, 0.25 * Y, variance_weight=1.0, **nothing)
     hinges = [np.maximum(1 - np.sqrt(view.var(0, ddof=1) + 1e-4), 0).mean() for view in (0.5 * X, 0.25 * Y)]
     np.testing.assert_allclose(variance, sum(hinges) / 2, rtol=1e-5)
+
+
+def koleo_in_half_precision(rows):
+    """DINOv2's, under automatic mixed precision: its eps is none in half precision."""
+    units = rows / (jnp.linalg.norm(rows, axis=-1, keepdims=True) + jnp.float16(1e-8))
+    near = jnp.argmax(units @ units.T - 3 * jnp.eye(len(rows), dtype=rows.dtype), 1)
+    return -jnp.log(jnp.linalg.norm(units - units[near], axis=-1) + jnp.float16(1e-8)).mean()
+
+
+def test_koleo_of_rows_that_all_but_coincide_is_finite():
+    """Near-duplicates had a loss of inf.
+
+    https://github.com/facebookresearch/dinov2/issues/101
+    """
+    rows = jnp.array([[1.0, 2.0], [1.0, 2.0], [0.5, -1.0]], jnp.float16)
+    value, gradient = jax.value_and_grad(koleo_in_half_precision)(rows)
+    assert not np.isfinite(value)
+    assert not np.isfinite(gradient).all()
+    value, gradient = jax.value_and_grad(jaxloss.koleo_loss)(rows)
+    assert 0 < value < -np.log(1e-8)
+    assert np.isfinite(gradient).all()
