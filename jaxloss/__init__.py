@@ -16,6 +16,7 @@ from jaxloss import (
     reductions,
     regression,
     segmentation,
+    self_supervised,
     sequence,
 )
 from jaxloss.classification import (
@@ -96,11 +97,21 @@ from jaxloss.regression import (
     smooth_l1_loss,
 )
 from jaxloss.segmentation import dice_loss
+from jaxloss.self_supervised import (
+    barlow_twins_loss,
+    cosine_distance,
+    dino_center,
+    dino_loss,
+    koleo_loss,
+    uniformity_loss,
+    vicreg_loss,
+)
 from jaxloss.sequence import ctc_loss
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "barlow_twins_loss",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "box_iou_loss",
@@ -115,11 +126,14 @@ __all__ = [
     "contrastive",
     "contrastive_loss",
     "cosent_loss",
+    "cosine_distance",
     "cosine_embedding_loss",
     "cross_entropy",
     "ctc_loss",
     "detection",
     "dice_loss",
+    "dino_center",
+    "dino_loss",
     "distance_box_iou_loss",
     "distillation",
     "divergence",
@@ -136,6 +150,7 @@ __all__ = [
     "ipo_loss",
     "kl_div",
     "kl_penalty",
+    "koleo_loss",
     "kto_loss",
     "l1_loss",
     "language_modeling",
@@ -165,6 +180,7 @@ __all__ = [
     "reductions",
     "regression",
     "segmentation",
+    "self_supervised",
     "sequence",
     "siglip_loss",
     "sigmoid_focal_loss",
@@ -178,6 +194,8 @@ __all__ = [
     "token_log_probs",
     "triplet_margin_loss",
     "triplet_margin_with_distance_loss",
+    "uniformity_loss",
     "value_loss",
+    "vicreg_loss",
     "weighted_sum",
 ]

@@ -204,7 +204,7 @@ def cosine_embedding_loss(
     target = call.signs("For labels 0 and 1: 2 * target - 1.", target=target)
     margin = call.number(lambda value: (value >= -1) & (value <= 1), "in [-1, 1]", {"margin": margin})
 
-    apart, cosine, *_ = angle(input1, input2)
+    apart, cosine, *_ = angle(input1, input2, 1e-6)
     too_near = _positive_part(cosine - margin)
     return call.reduce(jnp.where(target == -1, too_near, apart) * nan_unless(~jnp.isnan(target)))
 

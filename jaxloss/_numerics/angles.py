@@ -1,5 +1,6 @@
 """The angle between vectors, whose cosine keeps its digits next to 1."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -22,16 +23,20 @@ class Angle(NamedTuple):
     per_length_y: Array
 
 
-@jax.custom_jvp
-def angle(x: Array, y: Array) -> Angle:
-    """Between the vectors on the last axis, with cos = x . y / sqrt((|x|^2 + 1e-12) (|y|^2 + 1e-12))."""
-    return by_platform(x, y, cpu=_angle_of_units, elsewhere=_angle_of_triangle)
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
+def angle(x: Array, y: Array, eps: float) -> Angle:
+    """Between the vectors on the last axis, with cos = x . y / sqrt((|x|^2 + eps^2) (|y|^2 + eps^2)).
+
+    Where eps is 0, so is the cosine of a vector of zeros, with gradient 0.
+    """
+    cpu, elsewhere = (functools.partial(way, eps=eps) for way in (_angle_of_units, _angle_of_triangle))
+    return by_platform(x, y, cpu=cpu, elsewhere=elsewhere)
 
 
 @angle.defjvp
-def _angle_jvp(primals: Any, tangents: Any) -> tuple[Angle, Angle]:
+def _angle_jvp(eps: float, primals: Any, tangents: Any) -> tuple[Angle, Angle]:
     """The derivative of 1 - cos to x is (unit_x - unit_y - (1 - cos) unit_x) / |x|. The scales are held constant."""
-    result, ((x, y), (x_dot, y_dot)) = angle(*primals), (primals, tangents)
+    result, ((x, y), (x_dot, y_dot)) = angle(*primals, eps), (primals, tangents)
     apart, scale_x, scale_y, per_length_x, per_length_y = (part[..., None] for part in (result.apart, *result[2:]))
     # Factors, not divisors: XLA:CPU sums products without storing them.
     unit_x, unit_y = x * scale_x * per_length_x, y * scale_y * per_length_y
@@ -50,36 +55,45 @@ def _angle_jvp(primals: Any, tangents: Any) -> tuple[Angle, Angle]:
     )
 
 
-def _angle_of_units(x: Array, y: Array) -> Angle:
+def _angle_of_units(x: Array, y: Array, eps: float) -> Angle:
     """1 - cos by |unit|^2 + rest = 1: two passes."""
-    (unit_x, rest_x, scale_x, per_length_x), (unit_y, rest_y, scale_y, per_length_y) = _unit(x), _unit(y)
+    (unit_x, rest_x, scale_x, per_length_x), (unit_y, rest_y, scale_y, per_length_y) = _unit(x, eps), _unit(y, eps)
     apart = 0.5 * (jnp.square(unit_x - unit_y).sum(-1) + (rest_x + rest_y))
     # Not from 1 - cos: the cosine of orthogonal vectors is 0, where a hinge may close. Nor from the units, which XLA
-    # would store. Lengths are at least 1e-6, so that what underflows is nothing.
+    # would store. Where lengths are at least 1e-6, what underflows is nothing.
     cosine = (x * y).sum(-1) * (scale_x * per_length_x) * (scale_y * per_length_y)
     cosine = jnp.where(jnp.isfinite(cosine), cosine, 1 - apart)
     return Angle(apart, cosine, scale_x, scale_y, per_length_x, per_length_y)
 
 
-def _unit(vectors: Array) -> tuple[Array, Array, Array, Array]:
-    """x / sqrt(|x|^2 + 1e-12), what its square lacks to 1, and the two factors that make it."""
-    scale = 1 / largest_magnitude(vectors, 1e-6)
-    rest = jnp.square(1e-6 * scale)
-    total = jnp.square(vectors * scale).sum(-1, keepdims=True) + rest
+def _unit(vectors: Array, eps: float) -> tuple[Array, Array, Array, Array]:
+    """x / sqrt(|x|^2 + eps^2), what its square lacks to 1, and the two factors that make it."""
+    scale = 1 / largest_magnitude(vectors, eps)
+    squares = jnp.square(vectors * scale).sum(-1, keepdims=True)
+    if eps:
+        rest = jnp.square(eps * scale)
+    else:
+        is_zero = squares == 0
+        scale, rest = jnp.where(is_zero, 0.0, scale), is_zero.astype(vectors.dtype)
+    total = squares + rest
     per_length = 1 / jnp.sqrt(total)
     rest, scale_of_row, per_length_of_row = (jnp.squeeze(part, -1) for part in (rest / total, scale, per_length))
     return vectors * scale * per_length, rest, scale_of_row, per_length_of_row
 
 
-def _angle_of_triangle(x: Array, y: Array) -> Angle:
-    """The angle between (x, 1e-6, 0) and (y, 0, 1e-6), in one pass."""
+def _angle_of_triangle(x: Array, y: Array, eps: float) -> Angle:
+    """The angle between (x, eps, 0) and (y, 0, eps), in one pass."""
     scale = 2.0**-8  # So that no length overflows.
-    eps = jnp.asarray(1e-6 * scale, x.dtype)
-    zero = jnp.zeros_like(eps)
     parts = triangle(x * scale, y * scale)
-    length, along, across = add_rows(add_rows(parts, (eps, zero, zero)), (zero, eps, zero))
-    scales = 0.0 * jnp.isnan(length).astype(x.dtype) + scale  # One a row, on the devices of the rows.
+    if eps:
+        small, zero = jnp.asarray(eps * scale, x.dtype), jnp.zeros((), x.dtype)
+        parts = add_rows(add_rows(parts, (small, zero, zero)), (zero, small, zero))
+    length, along, across = parts
     length_y = hypot(along, across)
+    if not eps:  # So that a vector of zeros is along none.
+        length, length_y = (jnp.where(each < jnp.finfo(x.dtype).tiny, jnp.inf, each) for each in (length, length_y))
+        along = jnp.where(length == jnp.inf, 0.0, along)
+    scales = 0.0 * jnp.isnan(length).astype(x.dtype) + scale  # One a row, on the devices of the rows.
     cosine = along / length_y
     apart = jnp.where(along > 0, (across / length_y) * (across / (length_y + along)), 1 - cosine)
     return Angle(apart, cosine, scales, scales, 1 / length, 1 / length_y)

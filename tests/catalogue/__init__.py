@@ -14,6 +14,7 @@ from tests.catalogue import (
     ranking,
     regression,
     segmentation,
+    self_supervised,
     sequence,
 )
 
@@ -26,6 +27,7 @@ TABLE = (
     *divergence.RECORDS,
     *metric_learning.RECORDS,
     *contrastive.RECORDS,
+    *self_supervised.RECORDS,
     *sequence.RECORDS,
     *language_modeling.RECORDS,
     *distillation.RECORDS,

@@ -47,6 +47,8 @@ def weights(case):
     """A weight for each loss that is left to be reduced: some 0, and all on one device."""
     rng, shape = np.random.default_rng(200), case.oracle(case.draw(batch=BATCH), "none").shape
     drawn = np.where(rng.random(size=shape) < 0.7, 0.5 + rng.random(size=shape), 0)
+    if not drawn.ndim:  # A batch has one loss.
+        return drawn
     part = drawn.shape[-1 if case.record.rows else 0] // 8
     at = (..., slice(2 * part, 3 * part)) if case.record.rows else slice(2 * part, 3 * part)
     drawn[at] = 0
@@ -54,7 +56,9 @@ def weights(case):
 
 
 def spec_of_losses(case, losses):
-    """Of two views of each row, the second axis is that of the rows."""
+    """Of two views of each row, the second axis is that of the rows; of a batch there may be one loss."""
+    if not losses.ndim:
+        return P()
     return P(*[None] * (losses.ndim - 1), "data") if case.record.rows else P("data")
 
 

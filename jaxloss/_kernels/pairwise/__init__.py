@@ -1,16 +1,18 @@
 """Rows compared with rows: sums over pairs, of which no matrix of all pairs exists.
 
 `sums`: what an anchor needs of all keys, and a key of all anchors, by blocks of keys, with passes of their own for the
-derivatives. `layout`: where the rows lie on a mesh.
+derivatives. `nearest`: which other row that is. `layout`: where the rows lie on a mesh.
 """
 
 from jaxloss._kernels.pairwise.layout import Mesh, of_rows
+from jaxloss._kernels.pairwise.nearest import nearest
 from jaxloss._kernels.pairwise.sums import (
     LOG_SUM_EXP,
     LOG_SUM_EXP_OF_KEYS,
     SUM,
     Pairs,
     log_add,
+    log_of_sum,
     log_sum_exp,
     pair_sums,
     unit_rows,
@@ -23,7 +25,9 @@ __all__ = [
     "Mesh",
     "Pairs",
     "log_add",
+    "log_of_sum",
     "log_sum_exp",
+    "nearest",
     "of_rows",
     "pair_sums",
     "unit_rows",

@@ -141,7 +141,7 @@ class _Place(NamedTuple):
         return whole.reshape(self.lanes, whole.shape[0] // self.lanes, *whole.shape[1:])
 
 
-def _blocks(rows: Any, lanes: Any, chunk_size: int | None = None) -> tuple[Any, Callable[[Array], _Place]]:
+def rows_in_blocks(rows: Any, lanes: Any, chunk_size: int | None = None) -> tuple[Any, Callable[[Array], _Place]]:
     """How many blocks there are, and where each lies."""
     each = rows // lanes
     size = max_dim(min_dim(max_dim((chunk_size or max_dim(256, rows // 64)) // lanes, 1), each), 1)
@@ -208,7 +208,7 @@ def _lanes(pairs: Pairs, head: Sets) -> Any:
 
 def _steps(pairs: Pairs, head: Sets) -> tuple[Any, Callable[[Array], _Place]]:
     keys, lanes = head.keys.shape[0], _lanes(pairs, head)
-    return _blocks(keys if pairs.axis_name is None else keys * lanes, lanes, pairs.chunk_size)
+    return rows_in_blocks(keys if pairs.axis_name is None else keys * lanes, lanes, pairs.chunk_size)
 
 
 def _raw_rows(pairs: Pairs, place: _Place, keys: Array) -> Array:
@@ -375,7 +375,7 @@ def _across(pairs: Pairs, x: Array, slopes: Array) -> Array:
     """Of slopes to rows whose length does not count, what is across the rows. A few at a time, in place."""
     if not pairs.is_cosine:
         return slopes
-    blocks, at = _blocks(x.shape[0], lanes_of(x))
+    blocks, at = rows_in_blocks(x.shape[0], lanes_of(x))
 
     def project(step: Array, slopes: Array) -> Array:
         place = at(step)
