@@ -144,7 +144,7 @@ def linear_cross_entropy(
     )
     call = Call("linear_cross_entropy", sample_weight, where, reduction, class_axis_name=class_axis_name)
     feature_axes = call.mesh_axes(feature_axis_name=feature_axis_name)
-    pred, kernel, bias = _dense(call, pred, kernel, bias, feature_axes)
+    pred, kernel, bias = call.dense(pred, kernel, bias, feature_axes)
     labels = _labels(call, pred, kernel, bias, target, ignore_index, num_classes)
     weight = None if weight is None else call.one_per_class(kernel.shape[1], weight=weight)
     if labels.exists is not None:
@@ -159,7 +159,7 @@ def linear_cross_entropy(
     )
     how = Blocks(
         _blocks(call, blocks),
-        _chunk_size(call, chunk_size),
+        call.chunk_size(chunk_size),
         _precision(call, precision),
         labels.padded,
         feature_axes,
@@ -415,7 +415,7 @@ def linear_token_log_probs(
     )
     call = Call("linear_token_log_probs", None, where, "none", class_axis_name=class_axis_name)
     feature_axes = call.mesh_axes(feature_axis_name=feature_axis_name)
-    pred, kernel, bias = _dense(call, pred, kernel, bias, feature_axes)
+    pred, kernel, bias = call.dense(pred, kernel, bias, feature_axes)
     labels = _labels(call, pred, kernel, bias, target, ignore_index, num_classes)
     options = Options(
         bias=bias,
@@ -424,7 +424,7 @@ def linear_token_log_probs(
         padding=labels.padding,
     )
     how = Blocks(
-        "classes", _chunk_size(call, chunk_size), _precision(call, precision), labels.padded, feature_axes, layout
+        "classes", call.chunk_size(chunk_size), _precision(call, precision), labels.padded, feature_axes, layout
     )
     return token_log_probs_in_blocks(call, labels.pred, kernel, labels.target, options, how, with_entropy)
 
@@ -469,27 +469,6 @@ def _labels(
     return _Labels(pred, jnp.where(target < classes - padded, target, -1), padded, exists, padding)
 
 
-def _dense(call: Call, pred: Any, kernel: Any, bias: Any, feature_axes: Any) -> tuple[Array, Array, Array]:
-    """Features (*batch, features), a kernel (features, classes) and a bias (classes,), 0 if None.
-
-    They have one dtype, float32 or better, which the bias tells; but features and a kernel of one half precision stay
-    what they are: their product is taken from that, in float32.
-    """
-    pred, kernel = call.array("pred", pred), call.array("kernel", kernel)
-    half = pred.dtype == kernel.dtype and pred.dtype in (jnp.bfloat16, jnp.float16)
-    given = pred, kernel
-    (pred,), (kernel,) = call.floats(pred=pred), call.floats(kernel=kernel)
-    call.require_shape("`pred` must have the features on its last axis", pred, (..., None))
-    features = pred.shape[-1] if feature_axes is None else pred.shape[-1] // jax.lax.axis_size(feature_axes)
-    problem = f"`kernel` must be floating, of shape (features, classes) = ({features}, classes)"
-    call.require_shape(problem, kernel, (features, None), "PyTorch's is transposed.")
-    call.require_classes(problem, kernel, 1)
-    (bias,) = call.floats(bias=jnp.zeros(kernel.shape[1:], kernel.dtype) if bias is None else bias)
-    call.require_shape(f"`bias` must have one number a class, shape {kernel.shape[1:]}", bias, kernel.shape[1:])
-    dtype = max(pred.dtype, kernel.dtype, bias.dtype, key=lambda dtype: dtype.itemsize)
-    return *(given if half else (pred.astype(dtype), kernel.astype(dtype))), bias.astype(dtype)
-
-
 def _precision(call: Call, value: jax.lax.PrecisionLike) -> jax.lax.PrecisionLike:
     """What products take."""
     try:
@@ -513,13 +492,4 @@ def _number_of_classes(call: Call, classes: int, value: int) -> int:
             f"{call.function}: `num_classes` must be a Python integer in [1, {classes}], as the kernel has {classes} "
             f"classes, or None, got {value!r}."
         )
-    return int(value)
-
-
-def _chunk_size(call: Call, value: int | None) -> int | None:
-    """A positive Python integer, or None."""
-    if value is None:
-        return None
-    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value <= 0:
-        raise ValueError(f"{call.function}: `chunk_size` must be a positive Python integer or None, got {value!r}.")
     return int(value)
