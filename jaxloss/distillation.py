@@ -185,9 +185,9 @@ def linear_generalized_jsd_loss(
     >>> student, teacher = jnp.array([[1.0, 2.0]]), jnp.array([[1.0]])
     >>> kernel, target_kernel = jnp.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]), jnp.array([[2.0, 0.0, 0.0]])
     >>> print(f"{linear_generalized_jsd_loss(student, kernel, teacher, target_kernel):.4f}")
-    0.1807
+    0.1879
     >>> print(f"{generalized_jsd_loss(student @ kernel, teacher @ target_kernel):.4f}")
-    0.1807
+    0.1879
     """
     call = Call("linear_generalized_jsd_loss", sample_weight, where, reduction, class_axis_name=class_axis_name)
     student, teacher = _two_layers(call, (pred, kernel, bias), (target, target_kernel, target_bias))

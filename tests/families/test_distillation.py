@@ -95,7 +95,7 @@ def test_a_temperature_shrinks_the_gradient_by_its_square():
 
 # Features, kernel and bias, of a student and of a teacher with features of its own.
 TOKENS, CLASSES = (8, 3), 12
-LAYERS = [RNG.normal(size=shape) for width in (4, 2) for shape in ((*TOKENS, width), (width, CLASSES), (CLASSES,))]
+LAYERS = [RNG.normal(size=shape) for width in (4, 8) for shape in ((*TOKENS, width), (width, CLASSES), (CLASSES,))]
 NUMBERS = {"beta": 0.3, "temperature": 1.4}
 
 
