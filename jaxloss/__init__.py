@@ -46,7 +46,7 @@ from jaxloss.detection import (
     distance_box_iou_loss,
     generalized_box_iou_loss,
 )
-from jaxloss.distillation import generalized_jsd_loss
+from jaxloss.distillation import generalized_jsd_loss, linear_generalized_jsd_loss
 from jaxloss.divergence import kl_div
 from jaxloss.language_modeling import linear_cross_entropy, linear_token_log_probs, token_log_probs
 from jaxloss.margin import (
@@ -155,6 +155,7 @@ __all__ = [
     "l1_loss",
     "language_modeling",
     "linear_cross_entropy",
+    "linear_generalized_jsd_loss",
     "linear_token_log_probs",
     "list_mle_loss",
     "log_cosh_loss",

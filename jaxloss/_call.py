@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from jaxloss._contracts import Contract
@@ -156,6 +158,44 @@ class Call(Contract):
         self.parts("class_axis_name", self.class_axis_name, **arrays)
         (array,) = arrays.values()
         return Shard(array.shape[axis], self.class_axis_name).total
+
+    def dense(
+        self,
+        pred: Any,
+        kernel: Any,
+        bias: Any,
+        feature_axes: AxisName | None = None,
+        names: tuple[str, str, str] = ("pred", "kernel", "bias"),
+    ) -> tuple[Array, Array, Array]:
+        """Features (*batch, features), a kernel (features, classes) and a bias (classes,), 0 if None.
+
+        They have one dtype, float32 or better, which the bias tells; but features and a kernel of one half precision
+        stay what they are: their product is taken from that, in float32.
+        """
+        pred_name, kernel_name, bias_name = names
+        pred, kernel = self.array(pred_name, pred), self.array(kernel_name, kernel)
+        half = pred.dtype == kernel.dtype and pred.dtype in (jnp.bfloat16, jnp.float16)
+        given = pred, kernel
+        (pred,), (kernel,) = self.floats(**{pred_name: pred}), self.floats(**{kernel_name: kernel})
+        self.require_shape(f"`{pred_name}` must have the features on its last axis", pred, (..., None))
+        features = pred.shape[-1] if feature_axes is None else pred.shape[-1] // jax.lax.axis_size(feature_axes)
+        problem = f"`{kernel_name}` must be floating, of shape (features, classes) = ({features}, classes)"
+        self.require_shape(problem, kernel, (features, None), "PyTorch's is transposed.")
+        self.require_classes(problem, kernel, 1)
+        (bias,) = self.floats(**{bias_name: jnp.zeros(kernel.shape[1:], kernel.dtype) if bias is None else bias})
+        self.require_shape(
+            f"`{bias_name}` must have one number a class, shape {kernel.shape[1:]}", bias, kernel.shape[1:]
+        )
+        dtype = max(pred.dtype, kernel.dtype, bias.dtype, key=lambda dtype: dtype.itemsize)
+        return *(given if half else (pred.astype(dtype), kernel.astype(dtype))), bias.astype(dtype)
+
+    def chunk_size(self, value: int | None) -> int | None:
+        """A positive Python integer, or None."""
+        if value is None:
+            return None
+        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value <= 0:
+            raise ValueError(f"{self.function}: `chunk_size` must be a positive Python integer or None, got {value!r}.")
+        return int(value)
 
     def numbers(self, *options: Any) -> tuple[Array, ...]:
         """Options as arrays, of the dtype in which the loss is computed."""

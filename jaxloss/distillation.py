@@ -7,10 +7,11 @@ from jaxtyping import Bool, Float, Real
 
 from jaxloss._call import Call
 from jaxloss._eager import compiled_when_eager
+from jaxloss._kernels.linear_jensen_shannon import Dense, linear_jensen_shannon
 from jaxloss._numerics.jensen_shannon import generalized_jensen_shannon
 from jaxloss._numerics.safe import expand_mask, fill_masked
 from jaxloss._numerics.softmax import tempered
-from jaxloss._typing import ArrayLike
+from jaxloss._typing import ArrayLike, AxisName
 from jaxloss.reductions import Reduction
 
 
@@ -98,6 +99,103 @@ def generalized_jsd_loss(
     return call.reduce(generalized_jensen_shannon(pred, target, beta, axis))
 
 
+@compiled_when_eager
+def linear_generalized_jsd_loss(
+    pred: Float[ArrayLike, "*batch features"],
+    kernel: Float[ArrayLike, "features classes"],
+    target: Float[ArrayLike, "*batch target_features"],
+    target_kernel: Float[ArrayLike, "target_features classes"],
+    *,
+    bias: Float[ArrayLike, " classes"] | None = None,
+    target_bias: Float[ArrayLike, " classes"] | None = None,
+    beta: Real[ArrayLike, ""] = 0.5,
+    temperature: Real[ArrayLike, ""] = 1.0,
+    chunk_size: int | None = None,
+    class_axis_name: AxisName | None = None,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "*reduced"]:
+    r"""The divergence of `generalized_jsd_loss` between two dense layers, whose logits never exist all at once:
+
+        p_S = softmax((pred @ kernel + bias) / T)                  T: temperature
+        p_T = softmax((target @ target_kernel + target_bias) / T)
+        M = beta p_T + (1 - beta) p_S
+        loss = beta KL(p_T, M) + (1 - beta) KL(p_S, M)
+        loss = KL(p_T, p_S)    if beta = 0
+        loss = KL(p_S, p_T)    if beta = 1
+
+    Student and teacher share the classes; their features may differ in number. There is one loss a token, so that
+    "mean" divides by tokens. What the ends are, and where to put a T^2, stands with `generalized_jsd_loss`.
+
+    Blocks hold all tokens and some classes, of both layers. Each is multiplied three times: for the normalisers, for
+    the divergences and for the gradient. The gradient of a layer takes two products more, so that of the student alone
+    takes eight in all, twice the four of a loss with stored logits; in memory there is one block, and no second
+    gradient of a kernel. Gradients are exact and flow to both layers, to beta and to the temperature. For a teacher
+    that does not learn stop them, `jax.lax.stop_gradient`, or differentiate by the student alone: then it costs no
+    gradient. Forward mode and second order compute the logits again.
+
+    Features and a kernel of the same half precision are multiplied as they are; in bfloat16 the gradient of the logits
+    is rounded before the products, as that of a layer without blocks is. Any others are multiplied in the wider dtype,
+    float32 at least: for a product in bfloat16 cast the kernel, `kernel.astype(jnp.bfloat16)`.
+
+    On an explicit mesh the types say how the student's arrays lie, and the teacher's follow; features of a kernel are
+    gathered. Inside `shard_map` name the axes of the classes. An automatic mesh shards the first axis of the tokens
+    alone.
+
+    Args:
+        pred: features that enter the student's last layer, floating.
+        kernel: its weights, floating, as Flax's `Dense` and `Linear` keep them.
+        target: features that enter the teacher's last layer, floating, for the same tokens.
+        target_kernel: its weights, floating, with the classes of `kernel`.
+        bias: the student's, one number for each class; None for none.
+        target_bias: the teacher's, one number for each class; None for none.
+        beta: in [0, 1], the teacher's part of the mixture; 0 and 1 are the ends above. May be traced, then it must lie
+            strictly between them.
+        temperature: greater than 0, what the logits of both are divided by. May be traced.
+        chunk_size: a block takes as many classes as make it as large as the logits of this many tokens; a Python
+            integer. None for 1/256 of the classes, but at least 512.
+        class_axis_name: inside `shard_map`, the mesh axis, or several, on which the classes lie: each device passes an
+            even part of them, in the order of the mesh, of both kernels and biases. None if each device has all.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to the unreduced loss; tokens where it is False are ignored.
+        reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
+
+    Returns:
+        The mean, the sum, or an array of the shape of `pred` without its last axis, in nats; float32 for
+            half-precision inputs.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract; class indices are refused.
+        ValueError: a Python number out of its domain, an unknown `reduction`, or no such axis.
+        JaxRuntimeError: under `chex.chexify`, a traced `beta` that is not strictly between 0 and 1.
+
+    PyTorch: none.
+
+    Elsewhere: Liger's `LigerFusedLinearJSD`, with the same beta, ends and temperature; its kernels are (classes,
+    features), it ignores labels of -100 and takes no bias, and the teacher has no gradient. Its
+    `LigerFusedLinearJSDLoss` adds a loss of hard labels, 0.5 each by default. TRL's `GKDTrainer` takes the latter with
+    `use_liger_kernel`.
+
+    Reference: R. Agarwal et al., On-Policy Distillation of Language Models, arXiv:2306.13649; blocks of classes:
+    E. Wijmans et al., Cut Your Losses in Large-Vocabulary Language Models, arXiv:2411.09009.
+
+    >>> import jax.numpy as jnp
+    >>> student, teacher = jnp.array([[1.0, 2.0]]), jnp.array([[1.0]])
+    >>> kernel, target_kernel = jnp.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]), jnp.array([[2.0, 0.0, 0.0]])
+    >>> print(f"{linear_generalized_jsd_loss(student, kernel, teacher, target_kernel):.4f}")
+    0.1879
+    >>> print(f"{generalized_jsd_loss(student @ kernel, teacher @ target_kernel):.4f}")
+    0.1879
+    """
+    call = Call("linear_generalized_jsd_loss", sample_weight, where, reduction, class_axis_name=class_axis_name)
+    student, teacher = _two_layers(call, (pred, kernel, bias), (target, target_kernel, target_bias))
+    beta, temperature = _beta(call, beta), call.positive(temperature=temperature)
+    chunk_size = call.chunk_size(chunk_size)
+    return call.reduce(linear_jensen_shannon(student, teacher, beta, temperature, chunk_size, call.class_axis_name))
+
+
 _LOGITS = "Both are logits, the teacher's of the shape of the student's."
 _ENDS = "in [0, 1], and strictly between where it is traced"
 
@@ -111,6 +209,22 @@ def _two_distributions(call: Call, axis: int, pred: Any, target: Any) -> tuple[A
     call.check_not_softmax(pred, axis, call.keep)
     call.check_not_softmax(target, axis, call.keep, name="target")
     return pred, target, axis
+
+
+def _two_layers(call: Call, student: tuple[Any, ...], teacher: tuple[Any, ...]) -> tuple[Dense, Dense]:
+    """Layers of student and teacher over the same classes, with features of 0 where hidden."""
+    pred, kernel, bias = call.dense(*student)
+    batch, classes = pred.shape[:-1], kernel.shape[1]
+    (target,) = call.floats_as_given(target=teacher[0])
+    call.require_shape(f"`target` must have features for the tokens {batch} of `pred`", target, (*batch, None))
+    names = "target", "target_kernel", "target_bias"
+    target, target_kernel, target_bias = call.dense(target, *teacher[1:], names=names)
+    problem = f"`target_kernel` must have the {classes} classes of `kernel` on its last axis"
+    call.require_shape(problem, target_kernel, (None, classes), "PyTorch's is transposed.")
+    call.count_classes(1, kernel=kernel)
+    call.hide(batch, max(bias.dtype, target_bias.dtype, key=lambda dtype: dtype.itemsize))
+    (pred,), (target,) = call.visible(0.0, pred), call.visible(0.0, target)
+    return Dense(pred, kernel, bias), Dense(target, target_kernel, target_bias)
 
 
 def _beta(call: Call, beta: Any) -> Array | float:

@@ -143,7 +143,7 @@ def linear_cross_entropy(
     )
     call = Call("linear_cross_entropy", sample_weight, where, reduction, class_axis_name=class_axis_name)
     feature_axes = call.mesh_axes(feature_axis_name=feature_axis_name)
-    pred, kernel, bias = _dense(call, pred, kernel, bias, feature_axes)
+    pred, kernel, bias = call.dense(pred, kernel, bias, feature_axes)
     labels = _labels(call, pred, kernel, bias, target, ignore_index, num_classes)
     weight = None if weight is None else call.one_per_class(kernel.shape[1], weight=weight)
     if labels.exists is not None:
@@ -414,7 +414,7 @@ def linear_token_log_probs(
     )
     call = Call("linear_token_log_probs", None, where, "none", class_axis_name=class_axis_name)
     feature_axes = call.mesh_axes(feature_axis_name=feature_axis_name)
-    pred, kernel, bias = _dense(call, pred, kernel, bias, feature_axes)
+    pred, kernel, bias = call.dense(pred, kernel, bias, feature_axes)
     labels = _labels(call, pred, kernel, bias, target, ignore_index, num_classes)
     options = Options(
         bias=bias,
@@ -464,27 +464,6 @@ def _labels(
     exists = Shard(kernel.shape[1], call.class_axis_name).indices() < classes - padded
     padding = jnp.where(exists, 0.0, -jnp.inf).astype(bias.dtype)
     return _Labels(pred, jnp.where(target < classes - padded, target, -1), padded, exists, padding)
-
-
-def _dense(call: Call, pred: Any, kernel: Any, bias: Any, feature_axes: Any) -> tuple[Array, Array, Array]:
-    """Features (*batch, features), a kernel (features, classes) and a bias (classes,), 0 if None.
-
-    They have one dtype, float32 or better, which the bias tells; but features and a kernel of one half precision stay
-    what they are: their product is taken from that, in float32.
-    """
-    pred, kernel = call.array("pred", pred), call.array("kernel", kernel)
-    half = pred.dtype == kernel.dtype and pred.dtype in (jnp.bfloat16, jnp.float16)
-    given = pred, kernel
-    (pred,), (kernel,) = call.floats(pred=pred), call.floats(kernel=kernel)
-    call.require_shape("`pred` must have the features on its last axis", pred, (..., None))
-    features = pred.shape[-1] if feature_axes is None else pred.shape[-1] // jax.lax.axis_size(feature_axes)
-    problem = f"`kernel` must be floating, of shape (features, classes) = ({features}, classes)"
-    call.require_shape(problem, kernel, (features, None), "PyTorch's is transposed.")
-    call.require_classes(problem, kernel, 1)
-    (bias,) = call.floats(bias=jnp.zeros(kernel.shape[1:], kernel.dtype) if bias is None else bias)
-    call.require_shape(f"`bias` must have one number a class, shape {kernel.shape[1:]}", bias, kernel.shape[1:])
-    dtype = max(pred.dtype, kernel.dtype, bias.dtype, key=lambda dtype: dtype.itemsize)
-    return *(given if half else (pred.astype(dtype), kernel.astype(dtype))), bias.astype(dtype)
 
 
 def _blocks(call: Call, value: str | None) -> str | None:

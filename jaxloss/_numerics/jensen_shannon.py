@@ -24,26 +24,31 @@ def generalized_jensen_shannon(x: Array, y: Array, beta: Array | float, axis: in
 
     At a Python 0 it is KL(q || p), and at a Python 1 KL(p || q).
     """
-    if isinstance(beta, float) and beta in (0, 1):
-        pair = (x, y) if beta else (y, x)
-        return _divergence(False, axis, *pair, jnp.zeros((), x.dtype))
-    return _divergence(True, axis, x, y, jnp.asarray(beta, x.dtype))
+    mixed, (p_logits, q_logits) = in_order_of(beta, x, y)
+    return _divergence(mixed, axis, p_logits, q_logits, jnp.asarray(beta, x.dtype))
 
 
-class _Elements(NamedTuple):
+def in_order_of(beta: Array | float, *pair: Any) -> tuple[bool, tuple[Any, ...]]:
+    """Whether there is a mixture; and what belongs to p and to q, the other way round for KL(q || p)."""
+    is_end = isinstance(beta, float) and beta in (0, 1)
+    return not is_end, pair[::-1] if is_end and beta == 0 else pair
+
+
+class Elements(NamedTuple):
     """Of p, of q, and of what they are compared with: m, or q itself."""
 
     p: Array
     q: Array
-    # log m - log p; and how far it is below what it is where p is largest, and the same of q.
+    # log m - log p, and log m - log q; and how far each is below what it is where p, or q, is largest.
     p_below: Array
+    q_below: Array
     p_moved: Array
     q_moved: Array
     # What is summed: no term is negative, so none cancels.
     terms: Array
 
 
-def _elements(mixed: bool, axis: int, x: Array, y: Array, beta: Array, tops: PairSums) -> _Elements:
+def elements_of(mixed: bool, axis: int, x: Array, y: Array, beta: Array, tops: PairSums) -> Elements:
     tops = PairSums(*(jnp.expand_dims(top, axis) for top in tops))
     log_p, log_q, p_below, q_below = _distances(mixed, x, y, beta, tops)
     p_top, q_top = _where_largest(mixed, beta, tops)
@@ -53,7 +58,7 @@ def _elements(mixed: bool, axis: int, x: Array, y: Array, beta: Array, tops: Pai
         terms = beta * _surplus(q, q_below, mixture) + (1 - beta) * _surplus(p, p_below, mixture)
     else:
         terms = _surplus(p, p_below, q)
-    return _Elements(p, q, p_below, _moved(p, p_top, p_below), _moved(q, q_top, q_below), terms)
+    return Elements(p, q, p_below, q_below, _moved(p, p_top, p_below), _moved(q, q_top, q_below), terms)
 
 
 def _distances(mixed: bool, x: Array, y: Array, beta: Array, tops: PairSums) -> tuple[Array, Array, Array, Array]:
@@ -121,7 +126,13 @@ def _surplus(p: Array, below: Array, mixture: Array) -> Array:
     return jnp.where(jnp.abs(below) < 0.5, p * small * small / 2 * series, surplus)
 
 
-def _slopes(mixed: bool, beta: Array, of: _Elements, p_mean: Array | float, q_mean: Array | float) -> Any:
+def slope_of_beta(beta: Array, of: Elements) -> Array:
+    """KL(q || m) - KL(p || m), class by class."""
+    mixture = _mixture(of.p, of.q, beta)
+    return _surplus(of.q, of.q_below, mixture) - _surplus(of.p, of.p_below, mixture)
+
+
+def slopes_of(mixed: bool, beta: Array, of: Elements, p_mean: Array | float, q_mean: Array | float) -> Any:
     """To the logits of p and of q."""
     if mixed:
         return (1 - beta) * of.p * (of.p_moved - p_mean), beta * of.q * (of.q_moved - q_mean)
@@ -141,7 +152,7 @@ class _Sums(NamedTuple):
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
 def _sums(mixed: bool, axis: int, wanted: tuple[bool, bool], *arrays: Any) -> _Sums:
     def sums(x: Array, y: Array, beta: Array, *tops: Array, function: Any) -> tuple[Array, ...]:
-        elements = functools.partial(_elements, mixed, axis, beta=beta, tops=PairSums(*tops))
+        elements = functools.partial(elements_of, mixed, axis, beta=beta, tops=PairSums(*tops))
         of, alone = elements(x, y), elements(third_copy(x), third_copy(y))
         if all(wanted):
             return function((of.terms, of.p * of.p_moved), (alone.q * alone.q_moved,), axis)
@@ -162,7 +173,7 @@ def _sums_jvp(mixed: bool, axis: int, wanted: tuple[bool, bool], primals: Any, t
     """Of the means: the value is differentiated as a whole."""
 
     def means(x: Array, y: Array, beta: Array, *tops: Array) -> Any:
-        of = _elements(mixed, axis, x, y, beta, PairSums(*tops))
+        of = elements_of(mixed, axis, x, y, beta, PairSums(*tops))
         both = jnp.sum(of.p * of.p_moved, axis), jnp.sum(of.q * of.q_moved, axis)
         return tuple(mean if want else None for mean, want in zip(both, wanted, strict=True))
 
@@ -195,7 +206,9 @@ def _divergence_jvp(mixed: bool, axis: int, primals: Any, tangents: Any) -> tupl
     sums = _sums(mixed, axis, (to_x or to_beta, (to_y or to_beta) and mixed), x, y, beta, *tops)
     value = _with_value(mixed, axis, sums.value, x, y, beta)
     p_mean, q_mean = (0.0 if mean is None else jnp.expand_dims(mean, axis) for mean in (sums.p_mean, sums.q_mean))
-    slopes = _slopes(mixed, beta, _elements(mixed, axis, prevent_cse(x), prevent_cse(y), beta, tops), p_mean, q_mean)
+    slopes = slopes_of(
+        mixed, beta, elements_of(mixed, axis, prevent_cse(x), prevent_cse(y), beta, tops), p_mean, q_mean
+    )
     tangent = jnp.zeros_like(value)
     for moves, slope, dot in zip((to_x, to_y), slopes, tangents[:2], strict=True):
         if moves:

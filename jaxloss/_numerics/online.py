@@ -170,22 +170,51 @@ class PairSums(NamedTuple):
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
 def pair_sums(x: Array, y: Array, axis: int) -> PairSums:
     """NaN as in `softmax_sums`. On a CPU in passes of their own."""
-    stored, online = (functools.partial(way, axis=axis) for way in (_stored_pair_sums, _online_pair_sums))
-    sums = PairSums(*by_platform(x, y, cpu=stored, elsewhere=online))
+    return valid_pair_sums(part_of_pair_sums(x, y, axis))
+
+
+def valid_pair_sums(sums: PairSums) -> PairSums:
+    """NaN where there is no logit but -inf, or an infinite one."""
     excess_x = jnp.where(jnp.isfinite(sums.largest_x), sums.excess_x, jnp.nan)
     return sums._replace(excess_x=excess_x, excess_y=jnp.where(jnp.isfinite(sums.largest_y), sums.excess_y, jnp.nan))
 
 
+def part_of_pair_sums(x: Array, y: Array, axis: int) -> PairSums:
+    """Of some of the classes, to be added to others: they need not be possible."""
+    stored, online = (functools.partial(way, axis=axis) for way in (_stored_pair_sums, _online_pair_sums))
+    return PairSums(*by_platform(x, y, cpu=stored, elsewhere=online))
+
+
 def _online_pair_sums(x: Array, y: Array, axis: int) -> PairSums:
     parts = (x, _count(x) - 1, y, y, _count(y) - 1, x)
-    return PairSums(*_reduce(_add_pair_sums, parts, (-jnp.inf, -1.0, 0.0) * 2, axis))
+    return PairSums(*_reduce(add_pair_sums, parts, NO_PAIR_SUMS, axis))
 
 
-def _add_pair_sums(one: Any, other: Any) -> Any:
+# Of no class.
+NO_PAIR_SUMS = (-jnp.inf, -1.0, 0.0) * 2
+
+
+def add_pair_sums(one: Any, other: Any) -> Any:
     sums: list[Any] = []
     for a, b in ((one[:3], other[:3]), (one[3:], other[3:])):
         sums += [*_add_softmax_sums(a[:2], b[:2]), jnp.where(a[0] >= b[0], a[2], b[2])]
     return tuple(sums)
+
+
+def pair_sums_over(shard: Shard, sums: PairSums) -> PairSums:
+    """Of the classes of all devices, in two collectives."""
+    if shard.axis_name is None:
+        return sums
+    here = jnp.stack([sums.largest_x, sums.largest_y])
+    largest = shard.largest(here)
+    is_largest = here == largest
+    excess, there = jnp.stack([sums.excess_x, sums.excess_y]), jnp.stack([sums.y_there, sums.x_there])
+    excess = jnp.where(is_largest, excess, (1 + excess) * _compare(here, largest)[1])
+    # As in `likelihood_sums`. Where several devices have the largest, one is as good as another.
+    excess, tied = shard.sums(excess, is_largest.astype(excess.dtype))
+    excess += tied - 1
+    there = shard.largest(jnp.where(is_largest, there, -jnp.inf))
+    return PairSums(largest[0], excess[0], there[0], largest[1], excess[1], there[1])
 
 
 def _stored_pair_sums(x: Array, y: Array, axis: int) -> PairSums:
@@ -193,9 +222,11 @@ def _stored_pair_sums(x: Array, y: Array, axis: int) -> PairSums:
     for logits, others in ((x, y), (y, x)):
         place = jnp.argmax(logits, axis, keepdims=True)
         largest = jnp.take_along_axis(logits, place, axis)
-        excess = jnp.where(one_hot(jnp.squeeze(place, axis), logits.shape[axis], axis), 0.0, jnp.exp(logits - largest))
-        there = jnp.take_along_axis(others, place, axis)
-        sums += [jnp.squeeze(largest, axis), jnp.sum(excess, axis), jnp.squeeze(there, axis)]
+        is_place = one_hot(jnp.squeeze(place, axis), logits.shape[axis], axis)
+        excess = jnp.sum(jnp.where(is_place, 0.0, jnp.exp(logits - largest)), axis)
+        there = jnp.squeeze(jnp.take_along_axis(others, place, axis), axis)
+        largest = jnp.squeeze(largest, axis)
+        sums += [largest, jnp.where(largest == -jnp.inf, -1.0, excess), there]
     return PairSums(*sums)
 
 

@@ -2,14 +2,17 @@
 
 import functools
 import math
+import re
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import PartitionSpec as P
 
 import jaxloss
+from tests.support import THOROUGH
 
 RNG = np.random.default_rng(0)
 STUDENT, TEACHER = RNG.normal(size=(2, 3, 5)).astype(np.float32)
@@ -88,3 +91,151 @@ def test_a_temperature_shrinks_the_gradient_by_its_square():
         temperature**2 * jax.grad(jsd, 1)(0.5, STUDENT, TEACHER, temperature=temperature) for temperature in (1e2, 1e3)
     ]
     np.testing.assert_allclose(*gradients, rtol=0.05)
+
+
+# Features, kernel and bias, of a student and of a teacher with features of its own.
+TOKENS, CLASSES = (8, 3), 12
+LAYERS = [RNG.normal(size=shape) for width in (4, 8) for shape in ((*TOKENS, width), (width, CLASSES), (CLASSES,))]
+NUMBERS = {"beta": 0.3, "temperature": 1.4}
+
+
+def by_layers(numbers, features, kernel, bias, target, target_kernel, target_bias, **options):
+    """Blocks of five classes, the last of which begins with some of the one before it."""
+    arrays = features, kernel, target, target_kernel
+    options = {"bias": bias, "target_bias": target_bias, "chunk_size": 8} | numbers | options
+    return jaxloss.linear_generalized_jsd_loss(*arrays, **options)
+
+
+def by_logits(numbers, features, kernel, bias, target, target_kernel, target_bias, **options):
+    student, teacher = features @ kernel + bias, target @ target_kernel + target_bias
+    return jaxloss.generalized_jsd_loss(student, teacher, **numbers, **options)
+
+
+def derivatives(loss, numbers, *layers):
+    """The losses; of their sum of squares the gradient; and if all is asked for, the derivative of that."""
+
+    def squares(numbers, *layers):
+        losses = loss(numbers, *layers, reduction="none")
+        return (losses**2).sum(), losses
+
+    gradient = jax.grad(squares, tuple(range(len(layers) + 1)), has_aux=True)
+    if not THOROUGH:
+        return gradient(numbers, *layers)
+    dots = jax.tree.map(jnp.ones_like, numbers), *(jnp.cos(7 * array) for array in layers)
+
+    def slope(*arrays):
+        return sum(jax.tree.leaves(jax.tree.map(jnp.vdot, gradient(*arrays)[0], dots)))
+
+    arrays = numbers, *layers
+    return jax.jvp(gradient, arrays, dots), jax.grad(slope, tuple(range(len(arrays))))(*arrays)
+
+
+def traced(beta, loss):
+    """A Python number is no array; the others are."""
+    if beta is None:
+        return functools.partial(derivatives, loss), NUMBERS
+    return functools.partial(derivatives, functools.partial(loss, beta=beta)), {"temperature": NUMBERS["temperature"]}
+
+
+@functools.cache
+def expected(beta=None):
+    """By stored logits."""
+    step, numbers = traced(beta, by_logits)
+    with jax.enable_x64(True):
+        return jax.jit(step)(numbers, *LAYERS)
+
+
+def assert_all_close(found, wanted):
+    jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-11), found, wanted)
+
+
+@pytest.mark.parametrize("beta", [None, 0.0, 1.0])
+def test_layers_have_the_loss_of_their_logits_and_its_gradient(beta):
+    step, numbers = traced(beta, by_layers)
+    with jax.enable_x64(True):
+        assert_all_close(jax.jit(step)(numbers, *LAYERS), expected(beta))
+
+
+# Of tokens, and of the classes, on four devices along "data" and two along "model".
+BY_CLASSES = [P("data"), P(None, "model"), P("model")] * 2
+
+
+@pytest.mark.parametrize("check_vma", [True, False])
+def test_classes_of_both_layers_lie_on_a_mesh(check_vma):
+    mesh = jax.make_mesh((4, 2), ("data", "model"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
+
+    def on_mesh(numbers, *layers, reduction):
+        local = functools.partial(by_layers, reduction=reduction, class_axis_name="model")
+        in_specs = (P(), *BY_CLASSES)
+        return jax.shard_map(local, mesh=mesh, in_specs=in_specs, out_specs=P("data"), check_vma=check_vma)(
+            numbers, *layers
+        )
+
+    with jax.enable_x64(True):
+        assert_all_close(jax.jit(functools.partial(derivatives, on_mesh))(NUMBERS, *LAYERS), expected())
+
+
+@pytest.mark.parametrize(
+    ("axis_type", "specs"),
+    [
+        (jax.sharding.AxisType.Explicit, BY_CLASSES),
+        (jax.sharding.AxisType.Explicit, [P("data"), P("data", "model"), P()] * 2),
+        (jax.sharding.AxisType.Auto, [P("data"), P(), P()] * 2),
+    ],
+    ids=["explicit, classes", "explicit, features and classes", "automatic"],
+)
+def test_layers_on_a_mesh_have_the_loss_and_the_gradient_of_one_device(axis_type, specs):
+    mesh = jax.make_mesh((4, 2), ("data", "model"), axis_types=(axis_type,) * 2)
+    with jax.enable_x64(True), jax.set_mesh(mesh):
+        layers = [
+            jax.device_put(array, jax.sharding.NamedSharding(mesh, spec))
+            for array, spec in zip(LAYERS, specs, strict=True)
+        ]
+        assert_all_close(jax.jit(functools.partial(derivatives, by_layers))(NUMBERS, *layers), expected())
+
+
+@pytest.mark.parametrize("axis_type", [jax.sharding.AxisType.Auto, jax.sharding.AxisType.Explicit], ids=str)
+def test_the_devices_add_up_the_gradient_of_a_kernel_once(axis_type):
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(axis_type,))
+    shapes = [((64, 4, 32), P("data")), ((32, 256), P())] * 2
+    inputs = [
+        jax.ShapeDtypeStruct(shape, jnp.float32, sharding=jax.sharding.NamedSharding(mesh, spec))
+        for shape, spec in shapes
+    ]
+    step = jax.jit(jax.value_and_grad(functools.partial(jaxloss.linear_generalized_jsd_loss, chunk_size=64), (0, 1)))
+    compiled = step.lower(*inputs).compile().as_text()
+    for moves in ("all-gather", "all-to-all", "collective-permute"):
+        assert moves not in compiled
+    assert len(re.findall(r" all-reduce(-start)?\(", compiled)) <= 2
+
+
+def test_no_logits_are_stored():
+    tokens, classes = 256, 4096
+    shapes = [
+        jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((tokens, 8), (8, classes), (tokens, 4), (4, classes))
+    ]
+    loss = functools.partial(jaxloss.linear_generalized_jsd_loss, chunk_size=8)
+    memory = jax.jit(jax.value_and_grad(loss, (0, 1))).lower(*shapes).compile().memory_analysis()
+    assert memory.temp_size_in_bytes < 4 * tokens * classes
+
+
+def test_a_teacher_that_does_not_learn_costs_no_product():
+    shapes = [jax.ShapeDtypeStruct(array.shape, jnp.float32) for array in LAYERS]
+    step = jax.jit(jax.grad(functools.partial(by_layers, NUMBERS), (0, 1)))
+    assert step.lower(*shapes).compile().as_text().count(" dot(") == 8
+
+
+def test_features_that_are_hidden_reach_no_gradient_whatever_they_and_the_biases_are():
+    where = np.ones(TOKENS, bool)
+    where[1, 2] = where[4] = False
+    features, kernel, bias, target, target_kernel, target_bias = map(np.float32, LAYERS)
+    bias[0] = target_bias[1] = -np.inf  # At an end the loss of a hidden token is infinite.
+    features[~where], target[~where] = np.nan, np.inf
+    loss = functools.partial(by_layers, {"beta": 0.0}, where=where, reduction="sum")
+    student = jnp.asarray(bias).at[0].set(0.0)
+    gradients = jax.jit(jax.grad(loss, (0, 1, 2, 3, 4, 5)))(
+        features, kernel, student, target, target_kernel, target_bias
+    )
+    assert all(np.isfinite(gradient).all() for gradient in gradients)
+    assert not np.any(gradients[0][~where])
+    assert not np.any(gradients[3][~where])

@@ -104,6 +104,10 @@ def others() -> list[Array]:
             PARAMETER, nnx.Param(FLOATS.T), LABELS, bias=SHARES[0, :3], temperature=NUMBER, with_entropy=True,
             chunk_size=2, num_classes=3, precision="high", where=MASK,
         )[1],
+        jaxloss.linear_generalized_jsd_loss(
+            PARAMETER, nnx.Param(FLOATS.T), SHARES, SIGNS.T, target_bias=SHARES[0, :3], beta=NUMBER, chunk_size=2,
+            where=MASK, reduction=largest,
+        ),
         jaxloss.dpo_loss(PARAMETER, SIGNS, FLOATS, SHARES, beta=NUMBER, label_smoothing=0.1, robust=True, where=COLUMN),
         jaxloss.kto_loss(PARAMETER, SIGNS, SHARES, np.float32(0), desirable_weight=2, reduction=largest),
         jaxloss.bradley_terry_loss(PARAMETER, SIGNS, margin=COLUMN.astype(np.float32)),
