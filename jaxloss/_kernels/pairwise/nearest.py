@@ -14,9 +14,9 @@ def nearest(x: Array, keys: Array, index: Array, index_of_keys: Array, keep: Arr
 
     Constant: it has no derivative. Similarities are of the highest precision, as near ones differ little.
     """
-    keep = jnp.ones_like(index_of_keys, bool) if keep is None else keep
     x, keys = jax.lax.stop_gradient((x, keys))
-    x, keys, index, index_of_keys, keep = varying_together((x, keys, index, index_of_keys, keep))
+    kept = jnp.ones_like(index_of_keys, bool) if keep is None else keep
+    x, keys, index, index_of_keys, kept = varying_together((x, keys, index, index_of_keys, kept))
     places = jnp.arange(keys.shape[0], dtype=index_of_keys.dtype)
     blocks, at = rows_in_blocks(keys.shape[0], lanes_of(keys))
 
@@ -26,7 +26,7 @@ def nearest(x: Array, keys: Array, index: Array, index_of_keys: Array, keep: Arr
         similarity = jax.lax.dot_general(
             x, place.take(keys), (((1,), (1,)), ((), ())), precision=jax.lax.Precision.HIGHEST
         )
-        is_other = place.take(keep)[None] & (index[:, None] != place.take(index_of_keys)[None])
+        is_other = place.take(kept)[None] & (index[:, None] != place.take(index_of_keys)[None])
         similarity = jnp.where(is_other, similarity, -jnp.inf)
         here = jnp.argmax(similarity, 1)
         found = jnp.max(similarity, 1)
