@@ -11,7 +11,7 @@ import numpy as np
 import jaxloss
 from tests.catalogue.benchmarks import EMBEDDINGS, LARGE, normal
 from tests.catalogue.common import LOGITS, PROBABILITIES, log_softmax, option
-from tests.catalogue.contrastive import of_kept_rows
+from tests.catalogue.contrastive import BEHIND, of_kept_rows
 from tests.catalogue.domains import apart, numbers, scaled, together
 from tests.catalogue.record import INF, NAN, About, Arrays, Bad, Benchmark, Extreme, Record, Stress, per_example
 
@@ -164,7 +164,6 @@ def plain_uniformity(xp: Any, rows: Any) -> Any:
 
 ROWS = np.eye(3, 4, dtype=np.float32)
 OF_A_BATCH: dict[str, Any] = {
-    "sets": True,
     "rows": True,
     "inner": (1, 1),
     "differentiable": (0, 1),
@@ -277,6 +276,7 @@ RECORDS = (
             Extreme(([[0.0, -INF]], [[1.0, -INF]], [0.0, 0.0]), {}, [0.0]),
             Extreme(([[3.0]], [[2.0]], [1.0]), {}, [0.0]),
         ),
+        # A GPU stores the teacher's distribution in float32, where its logits are bfloat16.
         benchmark=Benchmark(
             plain_dino,
             sizes=((512, 65536),),
@@ -290,6 +290,7 @@ RECORDS = (
         jaxloss.vicreg_loss,
         draw_views,
         of_a_batch(vicreg_oracle),
+        sets=True,
         about=About(
             "Self-supervised, two views of a batch",
             "one view of each row (rows, features)",
@@ -322,6 +323,7 @@ RECORDS = (
         jaxloss.barlow_twins_loss,
         draw_views,
         of_a_batch(barlow_oracle),
+        sets=True,
         about=About(
             "Self-supervised, two views of a batch",
             "one view of each row (rows, features)",
@@ -360,7 +362,7 @@ RECORDS = (
         draw_rows,
         of_kept_rows(koleo_oracle),
         about=About("Self-supervised, rows apart on the sphere", "rows (rows, features)", "", note="KoLeo"),
-        **(OF_ROWS | {"sets": False}),
+        **OF_ROWS,
         variants=({}, {"eps": 0.1}),
         traced=("eps",),
         refuses=(*WRONG_ROWS, option("eps", 0.0, (ROWS,))),
@@ -372,12 +374,13 @@ RECORDS = (
             Extreme(([[0.0, 1e-30], [1e30, 0.0]],), {}, [-0.5 * math.log(2)] * 2),
             Extreme(([[1.0, 0.0]],), {}, [0.0]),
         ),
-        benchmark=Benchmark(plain_koleo, **OF_ROWS_SIZES),
+        benchmark=Benchmark(plain_koleo, **OF_ROWS_SIZES, behind=BEHIND),
     ),
     Record(
         jaxloss.uniformity_loss,
         draw_rows,
         uniformity_oracle,
+        sets=True,
         about=About("Self-supervised, rows apart on the sphere", "rows (rows, features)", "", shown="t"),
         **OF_ROWS,
         variants=({}, {"t": 0.5}),
@@ -390,6 +393,6 @@ RECORDS = (
             Extreme(([[1.0, 0.0], [-1e30, 0.0]],), {"t": 100.0}, -400.0),
             Extreme(([[1.0, 0.0]],), {}, 0.0),
         ),
-        benchmark=Benchmark(plain_uniformity, **OF_ROWS_SIZES),
+        benchmark=Benchmark(plain_uniformity, **OF_ROWS_SIZES, behind=BEHIND),
     ),
 )

@@ -77,8 +77,7 @@ def test_vicreg_has_the_half_of_its_authors_code():
     https://github.com/facebookresearch/vicreg/issues/8,
     https://github.com/KevinMusgrave/pytorch-metric-learning/issues/467
     """
-    nothing = {"invariance_weight": 0.0, "covariance_weight": 0.0}
-    variance = jaxloss.vicreg_loss(0.5 * X, 0.25 * Y, variance_weight=1.0, **nothing)
+    variance = jaxloss.vicreg_loss(0.5 * X, 0.25 * Y, invariance_weight=0.0, variance_weight=1.0, covariance_weight=0.0)
     hinges = [np.maximum(1 - np.sqrt(view.var(0, ddof=1) + 1e-4), 0).mean() for view in (0.5 * X, 0.25 * Y)]
     np.testing.assert_allclose(variance, sum(hinges) / 2, rtol=1e-5)
 

@@ -14,8 +14,8 @@ def nearest(x: Array, keys: Array, index: Array, index_of_keys: Array, keep: Arr
 
     Constant: it has no derivative. Similarities are of the highest precision, as near ones differ little.
     """
-    kept = jnp.ones_like(index_of_keys, bool) if keep is None else keep
     x, keys = jax.lax.stop_gradient((x, keys))
+    kept = jnp.ones_like(index_of_keys, bool) if keep is None else keep
     x, keys, index, index_of_keys, kept = varying_together((x, keys, index, index_of_keys, kept))
     places = jnp.arange(keys.shape[0], dtype=index_of_keys.dtype)
     blocks, at = rows_in_blocks(keys.shape[0], lanes_of(keys))
