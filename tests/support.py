@@ -151,8 +151,10 @@ EVERY = [
 ]
 FIRST = [case for case in EVERY if case.options is case.record.variants[0]]
 CASES = EVERY if THOROUGH else FIRST
+# What of all options differs least: derivatives of second order, half precision, layouts, what is traced alone.
+SOME = FIRST + [case for case in EVERY if case not in FIRST][::3] * THOROUGH
 ELSEWHERE = [
-    dataclasses.replace(case, name=f"{case.name}-elsewhere", elsewhere=True) for case in CASES if case.record.two_ways
+    dataclasses.replace(case, name=f"{case.name}-elsewhere", elsewhere=True) for case in FIRST if case.record.two_ways
 ]
 # The first loss of each family: by default enough for what lies in the code that all losses share.
 FAMILIES = FIRST if THOROUGH else list({case.record.loss.__module__: case for case in reversed(FIRST)}.values())[::-1]

@@ -38,10 +38,12 @@ EVERY = [
     for record in TABLE
     for options in record.stress.variants
 ]
-EVERY += [
-    dataclasses.replace(case, name=f"{case.name}-elsewhere", elsewhere=True) for case in EVERY if case.record.two_ways
-]
 FIRST = {case.record.name: case.options for case in reversed(EVERY)}
+EVERY += [
+    dataclasses.replace(case, name=f"{case.name}-elsewhere", elsewhere=True)
+    for case in EVERY
+    if case.record.two_ways and case.options is FIRST[case.record.name]
+]
 CASES = EVERY if THOROUGH else [case for case in EVERY if case.options is FIRST[case.record.name]]
 
 
