@@ -607,7 +607,7 @@ def contrastive_loss(
     margin = call.positive(margin=margin)
 
     (distance,) = distances(2.0, 0.0, (input1, input2))
-    missing = jnp.where(distance < margin, margin - distance, 0.0) * nan_unless(~jnp.isnan(distance + margin))
+    missing = jnp.where(distance >= margin, 0.0, margin - distance)  # So that NaN stays, in the gradient too.
     return call.reduce(jnp.square(jnp.where(target == -1, missing, distance)) * nan_unless(~jnp.isnan(target)))
 
 

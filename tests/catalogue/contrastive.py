@@ -266,7 +266,7 @@ def of_any_length(*more: Any) -> Domain:
 
 
 NEAR, FAR = [[1.0, 0.0], [0.0, 1.0]], [[0.0, 1.0], [1.0, 0.0]]
-ZEROS, TINY, HUGE = [[0.0, 0.0]] * 2, [[1e-30, 0.0], [0.0, 1e-30]], [[1e30, 0.0], [0.0, 1e30]]
+ZEROS, TINY, HUGE = [[0.0, 0.0]] * 2, [[1e-12, 0.0], [0.0, 1e-12]], [[1e12, 0.0], [0.0, 1e12]]
 LOG_2 = math.log(2)
 
 
@@ -388,7 +388,8 @@ RECORDS = (
         traced=("temperature",),
         **compared(LABELLED),
         refuses=wrong(LABELLED, "temperature"),
-        stress=Stress(of_any_length(integers(0, 1, (3,))), (32, 16), unit="row", examples=4),
+        # At a low temperature a gradient of 1e-7 is 1 less a share next to 1, and keeps three of its digits.
+        stress=Stress(of_any_length(integers(0, 1, (3,))), (32, 16), ({"temperature": 1.0},), unit="row", examples=4),
         extremes=(
             Extreme((NEAR, [0, 1]), {}, [0, 0]),
             Extreme((NEAR[:1], [0]), {}, [0]),

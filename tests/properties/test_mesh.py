@@ -16,9 +16,11 @@ import jaxloss
 from tests.support import FAMILIES, FIRST, SOME, THOROUGH, assert_close, values_and_gradients
 
 BATCH = (16, 4)
-# All but classes on the axis that is sharded, and weights for a batch of another shape.
+# All but classes and items of lists on the axis that is sharded, and weights for a batch of another shape.
 SHARDABLE = [
-    case for case in SOME if case.fits(BATCH) and not (case.record.class_axis and case.options.get("axis") == 0)
+    case
+    for case in SOME
+    if case.fits(BATCH) and not ((case.record.class_axis or case.record.sets) and case.options.get("axis") == 0)
 ]
 EXPLICIT, AUTO = jax.sharding.AxisType.Explicit, jax.sharding.AxisType.Auto
 MESHES = [(case, AUTO) for case in FAMILIES] + [(case, EXPLICIT) for case in SHARDABLE if THOROUGH]
