@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
 from jaxloss._contracts import Contract
@@ -188,14 +187,6 @@ class Call(Contract):
         )
         dtype = max(pred.dtype, kernel.dtype, bias.dtype, key=lambda dtype: dtype.itemsize)
         return *(given if half else (pred.astype(dtype), kernel.astype(dtype))), bias.astype(dtype)
-
-    def chunk_size(self, value: int | None) -> int | None:
-        """A positive Python integer, or None."""
-        if value is None:
-            return None
-        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value <= 0:
-            raise ValueError(f"{self.function}: `chunk_size` must be a positive Python integer or None, got {value!r}.")
-        return int(value)
 
     def numbers(self, *options: Any) -> tuple[Array, ...]:
         """Options as arrays, of the dtype in which the loss is computed."""

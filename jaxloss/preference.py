@@ -240,7 +240,7 @@ def orpo_loss(
 
     PyTorch: none.
 
-    Elsewhere: TRL's `ORPOTrainer`, tunix's `DPOTrainer` with "orpo" (which clips log-probabilities at -1e-7), Liger's
+    Elsewhere: TRL's `ORPOTrainer`, tunix's `DPOTrainer` with "orpo" (of sums over tokens), Liger's
     `LigerFusedLinearORPOLoss` (whose log(1 - p) is infinite at -3e-8). All three add the likelihood.
 
     Reference: J. Hong et al., ORPO, arXiv:2403.07691.

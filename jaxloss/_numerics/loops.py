@@ -27,14 +27,14 @@ def repeat(times: Any, step: Callable[[Array, Any], Any], state: Any) -> Any:
     return jax.lax.fori_loop(np.int32(0), times, step, state)
 
 
-def lanes_of(pred: Array) -> int:
-    """In how many lanes the tokens run side by side on an automatic mesh, whose layout is not known while tracing.
+def lanes_of(rows: Array) -> int:
+    """In how many lanes the rows run side by side on an automatic mesh, whose layout is not known while tracing.
 
-    A lane stays on its device and sums its own gradient of the kernel, so that the devices add theirs once and not once
-    a block. On one device, and in `shard_map`, there is one.
+    A lane stays on its device and sums its own gradient of what all share, so that the devices add theirs once and not
+    once a block. On one device, and in `shard_map`, there is one.
     """
-    mesh = jax.typeof(pred).sharding.mesh
+    mesh = jax.typeof(rows).sharding.mesh
     kinds = zip(mesh.shape.values(), mesh.axis_types, strict=True)
     parts = math.prod(size for size, kind in kinds if kind == AxisType.Auto)
-    size = (*pred.shape[:-1], 0)[0]
+    size = (*rows.shape[:-1], 0)[0]
     return (parts if size % parts == 0 else 1) if is_symbolic_dim(size) else math.gcd(parts, size)
