@@ -46,7 +46,7 @@ def pytest_collection_modifyitems(config: Any, items: Any) -> None:
             item.add_marker(pytest.mark.xdist_group(record.name))
         one_in = item.get_closest_marker("one_in")
         if one_in:
-            step = max(one_in.args[0] // 4, 1) if os.environ["JAXLOSS_THOROUGH"] else one_in.args[0]
+            step = max(one_in.args[0] // 3, 1) if os.environ["JAXLOSS_THOROUGH"] else one_in.args[0]
             if counts[item.function] % step:
                 left_out.append(item)
             counts[item.function] += 1

@@ -151,8 +151,10 @@ EVERY = [
 ]
 FIRST = [case for case in EVERY if case.options is case.record.variants[0]]
 CASES = EVERY if THOROUGH else FIRST
+# One of those that share their code stands for all of them by default.
+DISTINCT = [case for case in FIRST if THOROUGH or not case.record.like]
 # What of all options differs least: derivatives of second order, half precision, layouts, what is traced alone.
-SOME = FIRST + [case for case in EVERY if case not in FIRST][::3] * THOROUGH
+SOME = DISTINCT + [case for case in EVERY if case not in FIRST][::3] * THOROUGH
 ELSEWHERE = [
     dataclasses.replace(case, name=f"{case.name}-elsewhere", elsewhere=True) for case in FIRST if case.record.two_ways
 ]
@@ -185,8 +187,8 @@ def values_and_gradients(
     """The loss under each reduction, and the gradients of the default one, from one compilation.
 
     Which all tests share that call it with the same case, shapes and dtypes. Gradients with respect to what more is
-    given come last. By default each reduction is taken in float64 where nothing is masked, else the default one and
-    "none": what the others do depends neither on the dtype nor on the loss.
+    given come last. Each reduction is taken in float64 where nothing is masked, else the default one and "none": what
+    the others do depends neither on the dtype nor on the loss. Thorough tests take them all of the first variants.
     """
     return _program(case, optimised)(tuple(arrays), where, more)
 
@@ -201,7 +203,7 @@ def _program(case: Case, optimised: bool) -> Callable[..., Any]:
         args = *arrays, *more.values()
         wanted = *case.record.differentiable, *range(len(arrays), len(args))
         value, gradients = jax.value_and_grad(loss, wanted)(*args)
-        every = THOROUGH or (where is None and arrays[0].dtype == "float64")
+        every = (where is None and arrays[0].dtype == "float64") or (THOROUGH and case in FIRST)
         others = reductions(case) if every else ["none"]
         values = {name: loss(*args, reduction=name) for name in others if name != case.record.default_reduction}
         return values | {case.record.default_reduction: value}, gradients

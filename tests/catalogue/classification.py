@@ -443,6 +443,7 @@ RECORDS = (
         jaxloss.sigmoid_focal_loss,
         draw_binary_logits,
         per_example(sigmoid_focal_oracle),
+        like="focal_loss",
         about=About(
             "Imbalance, detectors",
             "logits, no sigmoid",

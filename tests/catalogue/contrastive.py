@@ -313,6 +313,7 @@ RECORDS = (
         jaxloss.clip_loss,
         draw_views,
         of_kept_rows(clip_oracle),
+        like="info_nce_loss",
         about=About(
             "Contrastive, images and texts",
             "rows (rows, features) of one kind",
@@ -359,6 +360,7 @@ RECORDS = (
         jaxloss.ntxent_loss,
         draw_views,
         of_kept_rows(ntxent_oracle),
+        like="info_nce_loss",
         about=About(
             "Contrastive, two views (SimCLR)",
             "one view of each row (rows, features)",
@@ -422,6 +424,7 @@ RECORDS = (
         jaxloss.circle_loss,
         draw_labelled,
         of_kept_rows(circle_oracle),
+        like="multi_similarity_loss",
         about=About(
             "Embeddings, with labels", "rows (rows, features)", "integer labels (rows,)", shown="margin, gamma"
         ),

@@ -124,6 +124,7 @@ RECORDS = (
             about=About(
                 "Boxes", "boxes (..., 4): x1, y1, x2, y2", "boxes of the same shape", torchvision=in_torchvision
             ),
+            like="box_iou_loss" if loss in (jaxloss.generalized_box_iou_loss, jaxloss.distance_box_iou_loss) else "",
             inner=(1, 1),
             variants=BOX_VARIANTS,
             traced=("eps",),

@@ -147,6 +147,7 @@ RECORDS = (
         jaxloss.squared_hinge_loss,
         draw_signs,
         per_example(lambda pred, target: np.maximum(1 - target * pred, 0) ** 2),
+        like="hinge_loss",
         about=About("Two classes, by a margin", "scores", "floats, -1 or 1, of the same shape", keras="SquaredHinge"),
         elementwise=True,
         refuses=SIGN_REFUSES,

@@ -147,6 +147,7 @@ RECORDS = (
         draw_triplets,
         per_example(triplet_with_distance_oracle),
         two_ways=True,
+        like="triplet_margin_loss",
         about=About(
             "Embeddings, any distance",
             "anchor, positive, negative (..., features)",

@@ -153,6 +153,7 @@ RECORDS = (
         jaxloss.cispo_loss,
         draw_tokens,
         per_example(cispo_oracle),
+        like="clipped_policy_loss",
         about=About(
             "Policies, on the samples of an older model, every token with a gradient",
             "log-probabilities of sampled tokens (..., time), of the model and of the older one",

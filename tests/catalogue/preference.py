@@ -132,6 +132,7 @@ RECORDS = (
         jaxloss.ipo_loss,
         drawn(4, -20.0),
         per_example(lambda *arrays, beta=0.1: (gap_to_reference(*arrays) - 1 / (2 * beta)) ** 2),
+        like="dpo_loss",
         about=About(
             "Preferences, against a reference",
             "log-probabilities of the chosen and the rejected responses",

@@ -138,6 +138,7 @@ RECORDS = (
         jaxloss.smooth_l1_loss,
         draw_errors,
         per_example(smooth_l1_oracle),
+        like="huber_loss",
         about=About("Regression, outliers", "values", "floats of the same shape", shown="beta", torch="SmoothL1Loss"),
         elementwise=True,
         admits_any_value=True,

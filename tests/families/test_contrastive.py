@@ -12,10 +12,12 @@ from jax.sharding import PartitionSpec as P
 
 import jaxloss
 from jaxloss._kernels.pairwise import layout
-from tests.support import FIRST, OPTIMISED, assert_close
+from tests.support import DISTINCT, FIRST, OPTIMISED, assert_close
 
 ROWS = [case for case in FIRST if case.record.rows and case.record.loss.__module__ == "jaxloss.contrastive"]
 every_loss = pytest.mark.parametrize("case", ROWS, ids=[case.record.name for case in ROWS])
+KERNELS = [case for case in ROWS if case in DISTINCT]
+every_kernel = pytest.mark.parametrize("case", KERNELS, ids=[case.record.name for case in KERNELS])
 RNG = np.random.default_rng(0)
 X, NOISE = RNG.normal(size=(2, 16, 4))
 Y, LABELS = 2 * X + NOISE, RNG.integers(0, 3, 16)
@@ -74,7 +76,7 @@ def assert_same(found, case):
 
 @every_loss
 @pytest.mark.parametrize("chunk_size", [1, 5, 16, 99])
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(5)
 def test_blocks_of_any_size_give_the_same(case, chunk_size):
     with jax.enable_x64(True):
         found = jax.jit(step_of(case, chunk_size=chunk_size))(*parts_of(case), KEEP, weights_of(case))
@@ -84,7 +86,7 @@ def test_blocks_of_any_size_give_the_same(case, chunk_size):
 @every_loss
 @pytest.mark.parametrize("devices", [1, 2, 4, 8])
 @pytest.mark.parametrize("inside", [False, True])
-@pytest.mark.one_in(5)
+@pytest.mark.one_in(9)
 def test_in_shard_map_it_is_the_loss_of_one_device_and_so_are_its_gradients(case, devices, inside, monkeypatch):
     """Masks differ from device to device, and one has nothing kept; the gradient is taken outside and inside.
 
@@ -126,7 +128,7 @@ def test_under_jit_a_sharded_batch_gives_the_same(case, kind):
             assert gradient.sharding.is_equivalent_to(array.sharding, array.ndim)
 
 
-@every_loss
+@every_kernel
 def test_what_is_masked_is_deleted(case):
     """Garbage under the mask included, in value and gradient."""
     (x, *more), numbers, others = parts_of(case)
@@ -142,7 +144,7 @@ def test_what_is_masked_is_deleted(case):
         assert_close(np.asarray(gradient)[KEEP], other, 1e-10)
 
 
-@every_loss
+@every_kernel
 def test_no_matrix_of_all_pairs_is_held(case):
     size, features = 4096, 16
     rows = jax.ShapeDtypeStruct((size, features), jnp.float32)
@@ -170,7 +172,7 @@ def test_rows_may_come_in_any_order_and_at_any_scale(case):
         assert_close(loss(scales * arrays[0], *arrays[1:]), values, 1e-11)
 
 
-@every_loss
+@every_kernel
 def test_a_row_of_zeros_has_no_gradient_and_is_like_none(case):
     x = X.astype(np.float32)
     x[3] = 0

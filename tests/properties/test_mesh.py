@@ -13,7 +13,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import jaxloss
-from tests.support import FAMILIES, FIRST, SOME, THOROUGH, assert_close, values_and_gradients
+from tests.support import DISTINCT, FAMILIES, SOME, THOROUGH, assert_close, values_and_gradients
 
 BATCH = (16, 4)
 # All but classes and items of lists on the axis that is sharded, and weights for a batch of another shape.
@@ -24,7 +24,7 @@ SHARDABLE = [
 ]
 EXPLICIT, AUTO = jax.sharding.AxisType.Explicit, jax.sharding.AxisType.Auto
 MESHES = [(case, AUTO) for case in FAMILIES] + [(case, EXPLICIT) for case in SHARDABLE if THOROUGH]
-every_record = pytest.mark.parametrize("case", FIRST, ids=[case.record.name for case in FIRST])
+every_record = pytest.mark.parametrize("case", DISTINCT, ids=[case.record.name for case in DISTINCT])
 
 
 def make_mesh(axis_type):

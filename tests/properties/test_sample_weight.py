@@ -13,10 +13,10 @@ from jax.experimental import checkify
 import jaxloss
 from tests.support import (
     BATCH,
-    CASES,
+    DISTINCT,
     EVERY,
     FAMILIES,
-    FIRST,
+    SOME,
     THOROUGH,
     TOLERANCE,
     as_arrays,
@@ -29,8 +29,10 @@ def weighable(cases):
     return [case for case in cases if "sample_weight" in inspect.signature(case.record.loss).parameters]
 
 
-every_case = pytest.mark.parametrize("case", weighable(CASES), ids=[case.name for case in weighable(CASES)])
-every_record = pytest.mark.parametrize("case", weighable(FIRST), ids=[case.record.name for case in weighable(FIRST)])
+every_case = pytest.mark.parametrize("case", weighable(SOME), ids=[case.name for case in weighable(SOME)])
+every_record = pytest.mark.parametrize(
+    "case", weighable(DISTINCT), ids=[case.record.name for case in weighable(DISTINCT)]
+)
 every_family = pytest.mark.parametrize("case", weighable(FAMILIES), ids=[case.name for case in weighable(FAMILIES)])
 
 

@@ -18,3 +18,12 @@ def test_names_elsewhere_exist(record):
         assert not about.optax or hasattr(optax.losses, about.optax)
     assert not (about.torch and about.torchvision)
     assert about.torch or not (record.torch or record.from_torch or record.torch_target)
+
+
+def test_a_loss_that_stands_for_others_stands_for_itself():
+    """And is of their family, where it is asked what the suite leaves out for them."""
+    named = {record.name: record for record in TABLE}
+    for record in TABLE:
+        if record.like:
+            assert not named[record.like].like
+            assert named[record.like].loss.__module__ == record.loss.__module__

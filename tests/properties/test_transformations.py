@@ -6,10 +6,10 @@ import jax
 import numpy as np
 import pytest
 
-from tests.support import BATCH, FAMILIES, FIRST, SOME, THOROUGH, as_arrays, assert_close, values_and_gradients
+from tests.support import BATCH, DISTINCT, FAMILIES, SOME, THOROUGH, as_arrays, assert_close, values_and_gradients
 
 every_case = pytest.mark.parametrize("case", SOME, ids=[case.name for case in SOME])
-every_record = pytest.mark.parametrize("case", FIRST, ids=[case.record.name for case in FIRST])
+every_record = pytest.mark.parametrize("case", DISTINCT, ids=[case.record.name for case in DISTINCT])
 every_family = pytest.mark.parametrize("case", FAMILIES, ids=[case.record.name for case in FAMILIES])
 
 
