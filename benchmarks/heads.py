@@ -1,5 +1,7 @@
 """The last layer of language models, at the sizes for which others publish their memory, as XLA counts it.
 
+`python -m benchmarks.heads` times it where it runs, at a size that a CPU computes in a second.
+
 What is published was measured on a card; what stands beside it is counted for one that was not there. Two libraries,
 two ways to say how much: with the gradients, or with all arrays. Each is counted here in both ways.
 """
@@ -7,6 +9,8 @@ two ways to say how much: with the gradients, or with all arrays. Each is counte
 import functools
 import importlib
 import importlib.util
+import statistics
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +25,7 @@ from benchmarks.measure import PLAIN, TOKAMAX
 MEBIBYTE = 2**20
 # Tokens, features, classes: of Gemma 2 (2B), which CCE takes, and of Llama 3 (8B), which Liger takes.
 SIZES = {"Gemma 2": (8192, 2304, 256000), "Llama 3": (8192, 4096, 128256)}
+TIMED = (2048, 512, 32768)
 WITH_GRADIENTS, WITH_ALL = "gradients", "all arrays"
 
 
@@ -189,3 +194,44 @@ def markdown(heads: Sequence[Head]) -> str:
         "the gradients (CCE), or all arrays (Liger); ours is counted for an H100, and includes the same.\n\n"
         f"{table(beside_published(heads))}\n"
     )
+
+
+# By time
+
+
+def drawn(dtype: str) -> list[jax.Array]:
+    tokens, features, classes = TIMED
+    keys = jax.random.split(jax.random.key(0), 3)
+    return [
+        jax.random.normal(keys[0], (tokens, features), dtype),
+        jax.random.normal(keys[1], (features, classes), dtype) / features**0.5,
+        jax.random.randint(keys[2], (tokens,), 0, classes),
+    ]
+
+
+def timed(dtype: str, rounds: int = 15) -> dict[str, tuple[float, int]]:
+    """Seconds of value and gradients, the median of rounds in which all take turns, and bytes of temporaries."""
+    arrays = drawn(dtype)
+    steps = {
+        name: jax.jit(jax.value_and_grad(loss, (0, 1))).lower(*arrays).compile() for name, loss in contenders().items()
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(rounds + 1):  # The first warms up.
+        for name, step in steps.items():
+            begun = time.perf_counter()
+            jax.block_until_ready(step(*arrays))
+            seconds[name].append(time.perf_counter() - begun)
+    held = {name: step.memory_analysis().temp_size_in_bytes for name, step in steps.items()}
+    return {name: (statistics.median(seconds[name][1:]), held[name]) for name in steps}
+
+
+def main() -> None:
+    for dtype in ("float32", "bfloat16"):
+        found = timed(dtype)
+        for name, (seconds, held) in found.items():
+            ratio = seconds / found[PLAIN][0]
+            print(f"{dtype:8}  {name:24}{1e3 * seconds:8.0f} ms{ratio:7.2f} of {PLAIN}{held / MEBIBYTE:8.0f} MiB held")
+
+
+if __name__ == "__main__":
+    main()
