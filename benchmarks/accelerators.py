@@ -15,7 +15,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -223,6 +223,13 @@ def read(path: Path = RESULTS) -> dict[str, Result]:
     return found
 
 
+def beside(results: Sequence[Result], kept: Iterable[Result]) -> list[Result]:
+    """In the order of the table, those of losses that were measured again and those of the others."""
+    order, again = [row.name for row in TABLE], {result.loss for result in results}
+    every = [*results, *(result for result in kept if result.loss in order and result.loss not in again)]
+    return sorted(every, key=lambda result: order.index(result.loss))
+
+
 def versions() -> dict[str, str]:
     """Of what compiles, and of the peers that are installed."""
     names = ("jax", "jaxlib", "libtpu", "jax-cuda12-plugin", "nvidia-cuda-nvcc-cu12", "optax", "tokamax")
@@ -249,6 +256,11 @@ def parse_arguments() -> argparse.Namespace:
         "--target", type=Path, default=compiled.H100, help="a GpuTargetConfigProto of which GPU, as text"
     )
     parser.add_argument("--output", type=Path, default=Path("accelerators.json"), help="JSON (%(default)s)")
+    parser.add_argument(
+        "--keep",
+        action="store_true",
+        help="keep what the JSON holds of losses that --only leaves out, of these versions",
+    )
     parser.add_argument("--markdown", type=Path, help="the table as Markdown")
     parser.add_argument("--figure", type=Path, help="a picture")
     return parser.parse_args()
@@ -286,7 +298,13 @@ def main() -> None:
             results.append(measure(row, dtype, platform, there[platform], {}))
             *_, line = lines(results[-1:])
             tqdm.write("  ".join(cell.strip("`").ljust(22 if place < 2 else 10) for place, cell in enumerate(line)))
-    run: dict[str, Any] = {
+    run: dict[str, Any] = {}
+    if args.keep:
+        if stored_versions(args.output) != versions():
+            sys.exit(f"benchmarks: {args.output} is of {stored_versions(args.output)}, these are {versions()}")
+        results = beside(results, read(args.output).values())
+        run = {name: each for name, each in json.loads(args.output.read_text()).items() if name == "heads"}
+    run |= {
         "command": shlex.join(["python", "-m", "benchmarks.accelerators", *sys.argv[1:]]),
         "versions": versions(),
     }
