@@ -1,5 +1,6 @@
 """Records of `jaxloss.contrastive`."""
 
+import importlib
 import math
 from collections.abc import Callable
 from typing import Any
@@ -204,6 +205,15 @@ def optax_ntxent(losses: Any, pred: Any, target: Any) -> Any:
     return losses.ntxent(jnp.concatenate([pred, target]), labels, temperature=0.1)
 
 
+def metric_learning(name: str, **options: Any) -> Callable[..., Any]:
+    """pytorch-metric-learning's, where it is installed."""
+
+    def loss(torch: Any, pred: Any, target: Any) -> Any:
+        return getattr(importlib.import_module("pytorch_metric_learning.losses"), name)(**options)(pred, target)
+
+    return loss
+
+
 def views(rng: np.random.Generator, *size: int) -> Arrays:
     x = normal(rng, *size)
     return x, x + normal(rng, *size)
@@ -223,6 +233,7 @@ LARGEST: dict[str, Any] = SIZES | {"sizes": (*SIZES["sizes"], (32768, 128))}
 HELD = {f"{dtype} {platform}": 0.15 for dtype in ("float32", "bfloat16") for platform in ("tpu", "gpu")}
 # A GPU reads and writes each block of products a few times, and the sum of the gradients at each block.
 BEHIND = {f"{dtype} gpu": "bytes" for dtype in ("float32", "bfloat16")}
+LABELLED_ROWS: dict[str, Any] = {"draw": labelled, "held": HELD, "behind": BEHIND}
 
 
 def compared(args: tuple[Any, ...], **fields: Any) -> dict[str, Any]:
@@ -402,7 +413,7 @@ RECORDS = (
             Extreme((NEAR, [0, 0]), {"temperature": 1e-4}, [0, 0]),
             Extreme((ZEROS + NEAR, [0, 0, 1, 1]), {}, [math.log(3)] * 4),
         ),
-        benchmark=Benchmark(plain_supcon, **SIZES, draw=labelled, held=HELD, behind=BEHIND),
+        benchmark=Benchmark(plain_supcon, **SIZES, **LABELLED_ROWS, torch=metric_learning("SupConLoss")),
     ),
     Record(
         jaxloss.multi_similarity_loss,
@@ -422,7 +433,9 @@ RECORDS = (
             Extreme((ZEROS, [0, 0]), {}, [math.log1p(math.exp(1)) / 2] * 2),
             Extreme((NEAR[:1], [0]), {}, [0]),
         ),
-        benchmark=Benchmark(plain_multi_similarity, **SIZES, draw=labelled, held=HELD, behind=BEHIND),
+        benchmark=Benchmark(
+            plain_multi_similarity, **SIZES, **LABELLED_ROWS, torch=metric_learning("MultiSimilarityLoss")
+        ),
     ),
     Record(
         jaxloss.circle_loss,
@@ -442,7 +455,7 @@ RECORDS = (
             Extreme((NEAR[:1], [0]), {}, [0]),
             Extreme((ZEROS + NEAR[:1], [0, 0, 1]), {"gamma": 256.0}, [256 * (1.4 * 0.6 - 0.4 * 0.4)] * 2 + [0]),
         ),
-        benchmark=Benchmark(plain_circle, **SIZES, draw=labelled, held=HELD, behind=BEHIND),
+        benchmark=Benchmark(plain_circle, **SIZES, **LABELLED_ROWS, torch=metric_learning("CircleLoss")),
     ),
     Record(
         jaxloss.contrastive_loss,
