@@ -818,13 +818,18 @@ def _supcon_terms(similarity: Array, numbers: Any, anchors: Any, keys: Any) -> t
 
 
 def _supcon(how: _How, mesh: Mesh, rows: dict[str, Array], shared: Any, numbers: Any) -> tuple[Array, Array]:
-    """And whether an anchor has positives. Where one is far above the rest, both terms keep their digits."""
+    """And whether an anchor has positives. Where one is far above the rest, both terms keep their digits.
+
+    A positive that is alone is pulled by its share of the softmax less 1, of which float32 keeps no digit where the
+    share is next to 1: there the loss is of the negatives' share alone, as that of two views.
+    """
     kinds = LOG_SUM_EXP, LOG_SUM_EXP, SUM, SUM
     like, unlike, positives, counts = _sums(how, mesh, rows, numbers, _supcon_terms, *kinds)
     counts = jax.lax.stop_gradient(counts)
     has_positives = counts > 0
     like, unlike = (jnp.where(has_positives, each, 0.0) for each in (like, unlike))
-    losses = like - safe_divide(positives, counts) + softplus(unlike - like)
+    of_many = like - safe_divide(positives, counts) + softplus(unlike - like)
+    losses = jnp.where(counts == 1, softplus(unlike - positives), of_many)
     return jnp.where(has_positives, losses, 0.0), has_positives.astype(losses.dtype)
 
 

@@ -119,8 +119,9 @@ def list_mle_loss(
 
     PyTorch: none.
 
-    Elsewhere: rax's `listmle_loss`, TensorFlow Ranking's `ListMLELoss`; both break ties at random. The `ListMLELoss` of
-    sentence-transformers adds 1e-10 within the logarithm, which bounds the loss of an item at 23.
+    Elsewhere: rax's `listmle_loss`, TensorFlow Ranking's `ListMLELoss`; both break ties at random. allRank's `listMLE`,
+    and the `ListMLELoss` of Keras and of older releases of sentence-transformers, add 1e-10 within the logarithm, which
+    costs 77 where a right order has a gap of 100; newer ones take the order given, not that of the grades.
 
     Reference: F. Xia et al., Listwise Approach to Learning to Rank: Theory and Algorithm, 2008,
     doi:10.1145/1390156.1390306.
@@ -231,8 +232,8 @@ def cosent_loss(
 
     PyTorch: none.
 
-    Elsewhere: sentence-transformers' `CoSENTLoss`, and its `AnglELoss` with another similarity; there all pairs are
-    stored, and those that do not count are moved by -1e12.
+    Elsewhere: sentence-transformers' `CoSENTLoss`, and its `AnglELoss` with another similarity; older releases stored
+    all pairs, and moved those that do not count by -1e12.
 
     Reference: J. Su, CoSENT, 2022, https://kexue.fm/archives/8847; X. Li and J. Li, AnglE, arXiv:2309.12871.
 

@@ -119,7 +119,7 @@ def dino_loss(
     PyTorch: none.
 
     Elsewhere: DINO's and lightly's DINOLoss take all views of all images, and keep the centre; there a single view
-    gives 0/0. iBOT's loss of masked patches is this one with `where`.
+    gave 0/0, and is refused by newer releases of lightly. iBOT's loss of masked patches is this one with `where`.
 
     Reference: M. Caron et al., Emerging Properties in Self-Supervised Vision Transformers, arXiv:2104.14294.
 

@@ -20,6 +20,8 @@ annotations.enforce()
 
 # PyTorch is the `parity` extra: without it the suite is whole, not skipped.
 collect_ignore = [] if importlib.util.find_spec("torch") else ["parity", "wall/test_known_bugs_in_pytorch.py"]
+if not importlib.util.find_spec("pytorch_metric_learning"):
+    collect_ignore.append("parity/test_metric_learning.py")
 
 
 def pytest_addoption(parser):

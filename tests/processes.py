@@ -28,6 +28,7 @@ TOKENS, FEATURES, CLASSES = 16, 8, 24
 PRED, KERNEL = RNG.normal(size=(TOKENS, FEATURES)), RNG.normal(size=(FEATURES, CLASSES))
 LOGITS, WEIGHT = RNG.normal(size=(TOKENS, CLASSES)), RNG.random(CLASSES)
 LABELS = RNG.integers(CLASSES, size=TOKENS)
+PAIRED = PRED + RNG.normal(size=PRED.shape)
 # Much, little and nothing is kept on a device.
 WHERE = np.arange(TOKENS) % 5 < np.arange(TOKENS) // 4
 
@@ -80,6 +81,12 @@ def masked_mean(pred: Any, where: Any, reduction: Any = jaxloss.reductions.mean)
     return reduction(jnp.square(pred), jnp.broadcast_to(where[:, None], pred.shape).astype(pred.dtype))
 
 
+def retrieval(pred: Any, target: Any, temperature: Any, bias: Any, where: Any, **options: Any) -> Any:
+    """Rows against the rows of all devices, in both directions and pair by pair."""
+    clip = jaxloss.clip_loss(pred, target, temperature=temperature, where=where, **options)
+    return clip + jaxloss.siglip_loss(pred, target, temperature=temperature, logit_bias=bias, where=where, **options)
+
+
 OF_HEAD = (PRED, KERNEL, WEIGHT, LABELS, WHERE)
 ON_BOTH = (P("data"), P("data", "model"), P("model"), P("data"), P("data"))
 BOTH = P(("data", "model"))
@@ -98,6 +105,15 @@ CASES = {
     ),
     "masked mean in shard_map": Case(
         masked_mean, 1, (PRED, WHERE), (BOTH, BOTH), AxisType.Auto, {}, axis_name=("data", "model")
+    ),
+    "contrastive losses in shard_map": Case(
+        retrieval,
+        4,
+        (PRED, PAIRED, 0.5, -1.0, WHERE),
+        (BOTH, BOTH, P(), P(), BOTH),
+        AxisType.Auto,
+        {"axis_name": ("data", "model")},
+        axis_name=("data", "model"),
     ),
 }
 

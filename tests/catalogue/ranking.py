@@ -204,7 +204,7 @@ RECORDS = (
             Extreme(([1.0, -1.0], [1.0, 0.0]), {}, np.log1p(np.exp(-40.0))),
             Extreme(([1.0, -1.0], [0.5, 0.5]), {}, 0.0),
         ),
-        benchmark=Benchmark(plain_cosent, sizes=((1024,), (4096,)), large=(16384,)),
+        benchmark=Benchmark(plain_cosent, sizes=((1024,), (8192,), (32768,)), large=(16384,)),
         sets=True,
         fits=OF_LISTS["fits"],
         variants=({}, {"axis": 0, "scale": 1.0}),

@@ -187,7 +187,7 @@ WRONG_ROWS = (
     option("axis_name", "data", (ROWS,)),
 )
 OF_ROWS_SIZES: dict[str, Any] = {
-    "sizes": ((1024, 128), (4096, 256)),
+    "sizes": ((1024, 128), (8192, 128)),
     "large": (8192, 256),
     "draw": lambda rng, *size: (normal(rng, *size),),
 }

@@ -1,8 +1,12 @@
 """The wall of self-supervised learning: public reports, each reproduced in the formula of the library that is named."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import AxisType
+from jax.sharding import PartitionSpec as P
 
 import jaxloss
 from tests.wall.test_known_bugs import graded, holds
@@ -69,6 +73,36 @@ def test_each_view_of_barlow_twins_has_moments_of_its_own():
     """
     assert barlow_of_one_norm(X, 3 * X + 5) > 1
     assert jaxloss.barlow_twins_loss(X, 3 * X + 5, off_diagonal_weight=0.0) < 1e-6
+
+
+def test_correlations_of_all_devices_have_a_gradient():
+    """A sum over devices that is not differentiated: the right loss, and one by W of its gradient.
+
+    https://github.com/lightly-ai/lightly/issues/1977, https://github.com/lightly-ai/lightly/issues/1920,
+    https://github.com/facebookresearch/barlowtwins/issues/8
+    """
+    mesh = jax.make_mesh((4,), ("data",), devices=jax.devices()[:4], axis_types=(AxisType.Auto,))
+
+    def on_devices(loss):
+        return jax.shard_map(loss, mesh=mesh, in_specs=(P("data"), P("data")), out_specs=P())
+
+    def detached(x, y):
+        """Of views that are normalised already, so that the correlations alone are of all devices."""
+        own = x.T @ y / 32
+        others = jax.lax.stop_gradient(jax.lax.psum(own, "data") - own)
+        # Each device has the same loss, and averages the gradients.
+        return jax.lax.pmean(jnp.sum((own + others - jnp.eye(4)) ** 2), "data")
+
+    def plain(x, y):
+        return jnp.sum((x.T @ y / 32 - jnp.eye(4)) ** 2)
+
+    value, gradient = jax.jit(jax.value_and_grad(on_devices(detached)))(X, Y)
+    expected, slope = jax.value_and_grad(plain)(X, Y)
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    np.testing.assert_allclose(4 * gradient, slope, rtol=1e-4, atol=1e-6)
+    for loss in (jaxloss.barlow_twins_loss, jaxloss.vicreg_loss):
+        found = jax.jit(jax.grad(on_devices(functools.partial(loss, axis_name="data"))))(X, Y)
+        np.testing.assert_allclose(found, jax.grad(loss)(X, Y), rtol=1e-4, atol=1e-6)
 
 
 def test_vicreg_has_the_half_of_its_authors_code():
