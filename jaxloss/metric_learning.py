@@ -369,7 +369,7 @@ def cosface_loss(
 
     Elsewhere: insightface's CosFace, with 0.4; pytorch-metric-learning's CosFaceLoss; AM-Softmax and the large-margin
     cosine loss are other names; pytorch-metric-learning's NormalizedSoftmaxLoss is this one with a margin of 0 and a
-    scale of 1 by `temperature`.
+    scale of one by its `temperature`, 20.
 
     Reference: H. Wang et al., CosFace: Large Margin Cosine Loss for Deep Face Recognition, arXiv:1801.09414; F. Wang et
     al., Additive Margin Softmax for Face Verification, arXiv:1801.05599.

@@ -1,6 +1,7 @@
 """Rows against proxies on every layout, against one device: classes and rows in `shard_map`, and an explicit mesh."""
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +21,7 @@ ARRAYS = RNG.normal(size=(ROWS, FEATURES)), RNG.normal(size=(FEATURES, CLASSES))
 # Labels on the edges of all shards, and rows of one class on two devices; on one no row is kept.
 LABELS, WHERE = np.array([0, 15, 8, 7, 0, 3, 12, 4]), np.arange(ROWS) >= 2
 DIRECTION = [RNG.normal(size=array.shape) for array in ARRAYS]
-LOSSES = {
+LOSSES: dict[str, Callable[..., jax.Array]] = {
     "arcface": functools.partial(jaxloss.arcface_loss, chunk_size=3),
     "cosface": functools.partial(jaxloss.cosface_loss, margin=0.2, scale=16.0),
     "proxy_nca": functools.partial(jaxloss.proxy_nca_loss, chunk_size=100),

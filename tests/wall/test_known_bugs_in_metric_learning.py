@@ -5,6 +5,7 @@ Each failure is reproduced first, in the formula of the library that is named.
 
 import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -50,7 +51,8 @@ def test_a_row_along_its_proxy_has_a_finite_gradient():
     assert not math.isfinite(slope(1.0))
     assert math.isnan(with_margin(1.0, jnp.sqrt(1 - jnp.float32(1 + 1.2e-7) ** 2)))
     x, kernel = 3 * KERNEL.T, np.concatenate([KERNEL, -KERNEL], 1)
-    for options in ({}, {"easy_margin": True}, {"margin": 0.0}):
+    every: list[dict[str, Any]] = [{}, {"easy_margin": True}, {"margin": 0.0}]
+    for options in every:
         for labels in (np.arange(6), np.arange(6, 12)):  # At 0, and at pi.
             assert is_finite(graded(lambda x, kernel: jaxloss.arcface_loss(x, kernel, labels, **options), x, kernel))  # noqa: B023
 
@@ -212,6 +214,7 @@ def test_a_million_identities_need_no_logits(loss):
     compiled = jax.jit(jax.value_and_grad(loss, (0, 1))).lower(*given).compile()
     logits, kernel = 4 * rows * classes, 4 * features * classes
     memory = compiled.memory_analysis()
+    assert memory is not None
     assert memory.temp_size_in_bytes < 0.1 * logits + 3 * kernel
 
 
