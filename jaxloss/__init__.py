@@ -60,7 +60,11 @@ from jaxloss.margin import (
     squared_hinge_loss,
 )
 from jaxloss.metric_learning import (
+    arcface_loss,
+    cosface_loss,
     cosine_embedding_loss,
+    proxy_anchor_loss,
+    proxy_nca_loss,
     triplet_margin_loss,
     triplet_margin_with_distance_loss,
 )
@@ -111,6 +115,7 @@ from jaxloss.sequence import ctc_loss
 __version__ = "0.1.0"
 
 __all__ = [
+    "arcface_loss",
     "barlow_twins_loss",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
@@ -126,6 +131,7 @@ __all__ = [
     "contrastive",
     "contrastive_loss",
     "cosent_loss",
+    "cosface_loss",
     "cosine_distance",
     "cosine_embedding_loss",
     "cross_entropy",
@@ -175,6 +181,8 @@ __all__ = [
     "policy",
     "policy_gradient_loss",
     "preference",
+    "proxy_anchor_loss",
+    "proxy_nca_loss",
     "quantile_loss",
     "ranking",
     "ranking_softmax_loss",

@@ -152,6 +152,19 @@ class Call(Contract):
         self.check_labels(target, classes)
         return Labelled(pred, target, axis)
 
+    def labelled_features(
+        self, hint: str, pred: Array, kernel: Array, target: Any, ignore_index: Any = None
+    ) -> tuple[Array, Array, int]:
+        """Features that enter a layer, class indices, and how many classes its kernel has; one loss a row of features.
+
+        A hidden row becomes zeros of class 0.
+        """
+        target = self.class_indices(pred, pred.ndim - 1, target, hint)
+        self.hide(target.shape, single_precision(pred).dtype)
+        self.ignore(target, ignore_index)
+        (target,), (pred,) = self.visible(0, target), self.visible(0.0, pred)
+        return pred, target, self.count_classes(1, kernel=kernel)
+
     def count_classes(self, axis: int, **arrays: Array) -> int:
         """How many classes there are, on all devices together."""
         self.parts("class_axis_name", self.class_axis_name, **arrays)

@@ -24,10 +24,9 @@ from jaxloss._kernels.pairwise import (
     log_sum_exp,
     of_rows,
     pair_sums,
-    unit_rows,
 )
 from jaxloss._numerics.logistic import softplus
-from jaxloss._numerics.norms import distances
+from jaxloss._numerics.norms import distances, unit_rows
 from jaxloss._numerics.safe import fill_masked, nan_unless, safe_divide
 from jaxloss._typing import ArrayLike, AxisName
 from jaxloss.reductions import Reduction

@@ -452,11 +452,7 @@ def _labels(
     call: Call, pred: Array, kernel: Array, bias: Array, target: Any, ignore_index: Any, num_classes: int | None
 ) -> _Labels:
     """Checked, and hidden where nothing counts. A label that names padding names no class."""
-    target = call.class_indices(pred, pred.ndim - 1, target, INDICES)
-    call.hide(target.shape, bias.dtype)
-    call.ignore(target, ignore_index)
-    (target,), (pred,) = call.visible(0, target), call.visible(0.0, pred)
-    classes = call.count_classes(1, kernel=kernel)
+    pred, target, classes = call.labelled_features(INDICES, pred, kernel, target, ignore_index)
     padded = 0 if num_classes is None else classes - _number_of_classes(call, classes, num_classes)
     call.check_labels(target, classes - padded)
     if not padded:

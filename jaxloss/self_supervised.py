@@ -12,11 +12,11 @@ from jaxtyping import Bool, Float, Real
 from jaxloss._call import Call
 from jaxloss._contracts import Contract
 from jaxloss._eager import compiled_when_eager
-from jaxloss._kernels.pairwise import LOG_SUM_EXP, Mesh, Pairs, log_of_sum, nearest, of_rows, pair_sums, unit_rows
+from jaxloss._kernels.pairwise import LOG_SUM_EXP, Mesh, Pairs, log_of_sum, nearest, of_rows, pair_sums
 from jaxloss._numerics.angles import angle
 from jaxloss._numerics.cross_entropy import along
 from jaxloss._numerics.loops import finite
-from jaxloss._numerics.norms import norm
+from jaxloss._numerics.norms import norm, unit_rows
 from jaxloss._numerics.safe import expand_mask, fill_masked, safe_divide
 from jaxloss._numerics.shards import Shard, sum_over
 from jaxloss._numerics.softmax import log_softmax, soft_cross_entropy, tempered

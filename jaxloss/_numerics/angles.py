@@ -97,3 +97,21 @@ def _angle_of_triangle(x: Array, y: Array, eps: float) -> Angle:
     cosine = along / length_y
     apart = jnp.where(along > 0, (across / length_y) * (across / (length_y + along)), 1 - cosine)
     return Angle(apart, cosine, scales, scales, 1 / length, 1 / length_y)
+
+
+@jax.custom_jvp
+def sine_by_cosine(cosine: Array, sine: Array) -> Array:
+    """A sine that is known to more digits than the cosine tells next to 1, differentiated through the cosine.
+
+    Where it is a few ulps of 1 no direction is known in which it grows: there its derivative is 0.
+    """
+    del cosine
+    return sine
+
+
+@sine_by_cosine.defjvp
+def _sine_by_cosine_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    cosine, sine = primals[0], sine_by_cosine(*primals)
+    has_direction = ~(sine < 8 * jnp.finfo(sine.dtype).eps)  # NaN stays NaN.
+    slope = jnp.where(has_direction, -cosine / jnp.where(has_direction, sine, 1.0), 0.0)
+    return sine, slope * tangents[0]

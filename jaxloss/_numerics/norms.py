@@ -76,3 +76,14 @@ def _scaled_norm_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
 
 
 _scaled_norm.defjvp(_scaled_norm_jvp, symbolic_zeros=True)
+
+
+def row_lengths(rows: Array) -> Array:
+    """Euclidean, and 0 for less than the smallest normal number, of which a machine may make 0."""
+    lengths = norm(rows, 2)
+    return jnp.where(lengths < jnp.finfo(rows.dtype).tiny, 0.0, lengths)
+
+
+def unit_rows(rows: Array) -> Array:
+    """Rows of length 1, at any scale; a row of zeros stays one, with gradient 0."""
+    return safe_divide(rows, row_lengths(rows)[..., None])

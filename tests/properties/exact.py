@@ -18,9 +18,10 @@ EXACT.prec = 800
 FAR, STEP = EXACT.mpf(2) ** 300, EXACT.mpf(2) ** -220
 
 # NumPy calls a function of an array of objects as a method of its elements.
-for _name in ("exp", "log", "log1p", "sqrt", "cosh"):
+for _name in ("exp", "log", "log1p", "sqrt", "cosh", "cos"):
     setattr(EXACT.mpf, _name, functools.partialmethod(lambda self, name: getattr(EXACT, name)(self), _name))
 EXACT.mpf.arctan = lambda self: EXACT.atan(self)
+EXACT.mpf.arccos = lambda self: EXACT.acos(self)
 
 
 def _exact(number: float) -> Any:

@@ -124,6 +124,16 @@ def others() -> list[Array]:
         jaxloss.supcon_loss(PARAMETER, LABELS, temperature=0.1, where=MASK, reduction="sum"),
         jaxloss.circle_loss(PARAMETER, LABELS, margin=NUMBER, gamma=80),
         jaxloss.contrastive_loss(PARAMETER, FLOATS, SIGNS[:, 0], margin=NUMBER),
+        jaxloss.arcface_loss(
+            PARAMETER, nnx.Param(FLOATS.T), LABELS, margin=NUMBER, scale=30, easy_margin=True, chunk_size=2,
+            precision="high", class_axis_name=None, where=MASK, reduction=largest,
+        ),
+        jaxloss.cosface_loss(PARAMETER, FLOATS.T, LABELS, margin=0.4, scale=NUMBER, sample_weight=FLOATS[:, 0]),
+        jaxloss.proxy_nca_loss(PARAMETER, FLOATS.T, LABELS, scale=NUMBER, where=MASK),
+        jaxloss.proxy_anchor_loss(
+            PARAMETER, FLOATS.T, LABELS, margin=NUMBER, scale=32, chunk_size=2, axis_name=None, class_axis_name=None,
+            sample_weight=NUMBER, where=MASK,
+        ),
         jaxloss.cosine_distance(PARAMETER, FLOATS, where=MASK, reduction=largest),
         jaxloss.dino_loss(PARAMETER, FLOATS, PER_CLASS, temperature=NUMBER, target_temperature=0.07, where=MASK),
         jaxloss.dino_center(PARAMETER, PER_CLASS, momentum=NUMBER, axis_name=None, where=MASK),

@@ -14,6 +14,7 @@ from jax import Array
 from jax.export import is_symbolic_dim
 
 from jaxloss._call import Call
+from jaxloss._contracts.arrays import single_precision
 from jaxloss._kernels.linear_cross_entropy.by_classes import Sums, class_sums
 from jaxloss._kernels.linear_cross_entropy.fused import How, sum_by_tokens
 from jaxloss._kernels.linear_cross_entropy.layer import Layer, Options
@@ -30,9 +31,12 @@ from jaxloss._kernels.linear_cross_entropy.layout import (
     side_by_side,
 )
 from jaxloss._kernels.linear_cross_entropy.loops import loss_of_each_token
+from jaxloss._kernels.linear_cross_entropy.own_column import own_sine
+from jaxloss._numerics.angles import sine_by_cosine
 from jaxloss._numerics.labels import is_class, take_per_class
 from jaxloss._numerics.logistic import entropy_with_others
 from jaxloss._numerics.loops import lanes_of
+from jaxloss._numerics.norms import row_lengths, unit_rows
 from jaxloss._numerics.safe import nan_unless
 from jaxloss._typing import AxisName
 
@@ -60,7 +64,7 @@ def linear_cross_entropy_in_blocks(
     if layout is None and _is_small(layer, blocks_of_tokens(target.size // lanes, blocks.chunk_size)[0]):
         losses = layer.losses(layer.product(pred, kernel), arrays, target)
     elif _takes_classes(call, layer, blocks.kind, lanes, pred, kernel):
-        layer, sums = _sums_by_classes(layer, blocks.chunk_size, *arguments)
+        layer, sums = _sums_by_classes(layer, _blocks_of_chunks(target, blocks.chunk_size), *arguments)
         losses = layer.losses_of_sums(sums, arrays, target)
     elif call.is_mean or call.is_sum:
         if call.is_mean or call.count is not None:  # The sum times a scale.
@@ -80,13 +84,49 @@ def token_log_probs_in_blocks(
     """Of each token the log-probability of the label, and if asked for a pair with the entropy."""
     layer, kernel, arrays, pred, target = _placed(call, pred, kernel, target, options, blocks)
     layer = layer._replace(with_entropy=with_entropy)
-    layer, sums = _sums_by_classes(layer, blocks.chunk_size, kernel, arrays, pred, target)
+    layer, sums = _sums_by_classes(layer, _blocks_of_chunks(target, blocks.chunk_size), kernel, arrays, pred, target)
     log_probs = -layer.losses_of_sums(sums, {}, target)
     if sums.entropy is None:
         return call.reduce(log_probs)
     is_label = nan_unless(is_class(target, layer.shard.total - layer.padded))
     entropy = entropy_with_others(sums.own - sums.log_others, sums.entropy) * is_label
     return call.reduce(log_probs), call.reduce(entropy)
+
+
+class CosineSums(NamedTuple):
+    """Of a row the cosine to the proxy of its label, its sine if asked for, and log sum exp of the others' logits."""
+
+    own: Array
+    sine: Array | None
+    log_others: Array
+
+
+def cosine_sums_in_blocks(
+    call: Call,
+    pred: Array,
+    kernel: Array,
+    target: Array,
+    scale: Array,
+    chunk_size: int | None,
+    precision: Any,
+    with_sine: bool = False,
+) -> CosineSums:
+    """Of rows and a kernel of any length, whose logits are cosines times the scale.
+
+    No copy of the kernel is normalised: the temperature of a class is the length of its proxy by the scale.
+    """
+    lengths = row_lengths(single_precision(kernel).T)
+    temperature = jnp.where(lengths == 0, jnp.inf, lengths / scale)
+    options = Options(bias=jnp.zeros_like(temperature), temperature=temperature)
+    blocks = Blocks("classes", None, precision, 0, None, None)
+    layer, kernel, arrays, units, target = _placed(
+        call, unit_rows(single_precision(pred)), kernel, target, options, blocks
+    )
+    sine = own_sine(layer, kernel, units, target) if with_sine else None
+    chunks = None if chunk_size is None else -(-layer.classes // chunk_size)
+    layer, sums = _sums_by_classes(layer, chunks, kernel, arrays, units, target)
+    own = sums.own / scale * nan_unless(is_class(target, layer.shard.total))
+    return CosineSums(own, None if sine is None else sine_by_cosine(own, sine), sums.log_others)
 
 
 def _placed(
@@ -135,13 +175,17 @@ def _is_small(layer: Layer, blocks: Any) -> bool:
     return is_whole and not is_symbolic_dim(blocks) and blocks <= 1
 
 
+def _blocks_of_chunks(target: Array, chunk_size: int | None) -> Any:
+    """How many blocks are as large as the logits of `chunk_size` tokens each; None for the default."""
+    return blocks_of_tokens(target.size, chunk_size)[0] if chunk_size else None
+
+
 def _sums_by_classes(
-    layer: Layer, chunk_size: int | None, kernel: Array, arrays: Any, pred: Array, target: Array
+    layer: Layer, blocks: Any, kernel: Array, arrays: Any, pred: Array, target: Array
 ) -> tuple[Layer, Sums]:
     """And the layer to which they belong."""
-    blocks, _ = blocks_of_tokens(target.size, chunk_size)
     layer = layer._replace(
-        blocks_of_classes=blocks_of_classes(layer.classes, blocks if chunk_size else None),
+        blocks_of_classes=blocks_of_classes(layer.classes, blocks),
         operand=jnp.bfloat16 if pred.dtype == kernel.dtype == jnp.bfloat16 else layer.dtype,
     )
     sums = class_sums(layer, kernel, arrays, pred, target)

@@ -23,7 +23,7 @@ class Options(NamedTuple):
     z_loss: Any = 0.0
     softcap: Any = None
     padding: Any = None  # 0, or -inf where a class does not exist.
-    temperature: Any = 1.0
+    temperature: Any = 1.0  # Or one a class.
     # Of the sum. The gradient of the kernel is scaled as it grows: a pass of its own would need a second one.
     scale: Any = 1.0
 
@@ -66,7 +66,8 @@ class Layer(NamedTuple):
         options = self.numbers._replace(**arrays)
         logits = product + along_last(options.bias, product)
         logits = logits if options.softcap is None else softcapped(logits, options.softcap)
-        logits = tempered(logits, options.temperature)
+        temperature = options.temperature
+        logits = tempered(logits, along_last(temperature, logits) if jnp.ndim(temperature) else temperature)
         return logits if options.padding is None else logits + along_last(options.padding, logits)
 
     def losses(self, product: Array, arrays: dict[str, Array], target: Array) -> Array:

@@ -11,7 +11,7 @@ from jax.core import max_dim, min_dim
 from jax.export import is_symbolic_dim
 
 from jaxloss._numerics.loops import finite, lanes_of, repeat, zeros_like
-from jaxloss._numerics.norms import norm
+from jaxloss._numerics.norms import row_lengths, unit_rows
 from jaxloss._numerics.passes import Passes, by_passes
 from jaxloss._numerics.safe import safe_divide
 from jaxloss._numerics.shards import varying_together
@@ -43,7 +43,7 @@ class Pairs(NamedTuple):
 
     def scale(self, rows: Array) -> Array | None:
         """What makes a row of products one of similarities: no copy of the anchors is normalised."""
-        return safe_divide(jnp.ones_like(rows[:, :1]), _lengths(rows)) if self.is_cosine else None
+        return safe_divide(jnp.ones_like(rows[:, :1]), row_lengths(rows)[:, None]) if self.is_cosine else None
 
     def product(self, x: Array, y: Array) -> Array:
         """x y^T"""
@@ -63,17 +63,6 @@ class Sets(NamedTuple):
     @property
     def keys(self) -> Array:
         return self.x if self.y is None else self.y
-
-
-def unit_rows(rows: Array) -> Array:
-    """Rows of length 1, at any scale; a row of zeros stays one, with gradient 0."""
-    return safe_divide(rows, _lengths(rows))
-
-
-def _lengths(rows: Array) -> Array:
-    """0 for less than the smallest normal number, of which a machine may make 0."""
-    lengths = norm(rows, 2)[..., None]
-    return jnp.where(lengths < jnp.finfo(rows.dtype).tiny, 0.0, lengths)
 
 
 def log_of_sum(sums: Array, scale: Array) -> Array:
