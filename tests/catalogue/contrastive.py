@@ -209,6 +209,8 @@ def metric_learning(name: str, **options: Any) -> Callable[..., Any]:
     """pytorch-metric-learning's, where it is installed."""
 
     def loss(torch: Any, pred: Any, target: Any) -> Any:
+        if len(pred) > 4096:
+            raise ValueError("It lists all pairs, which takes more than a minute of so many rows.")
         return getattr(importlib.import_module("pytorch_metric_learning.losses"), name)(**options)(pred, target)
 
     return loss
