@@ -1,4 +1,5 @@
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -141,3 +142,29 @@ def test_distance_and_angle_do_not_depend_on_the_unit_to_the_ends_of_the_dtype(d
         large, small_slope = step(unit * x)
         np.testing.assert_allclose(large, cosine, rtol=1e-5)
         np.testing.assert_allclose(small_slope * unit, slope, rtol=1e-5, atol=1e-6)
+
+
+def test_the_margins_by_hand():
+    """At 60 degrees of its proxy, at 170 and at 90 of the other one, which is across both."""
+    x = jnp.array([[math.cos(angle), math.sin(angle), 0.0] for angle in np.deg2rad([60, 170])])
+    proxies, labels = jnp.array([[1.0, 0.0], [0.0, 0.0], [0.0, 1.0]]), jnp.array([0, 0])
+
+    def logits(loss, **options):
+        """That of the own proxy: the other's is 0."""
+        losses = loss(x, proxies, labels, scale=1.0, reduction="none", **options)
+        return -jnp.log(jnp.expm1(losses))
+
+    cosine, end = np.cos(np.deg2rad([60, 170])), 0.3 * math.sin(0.3)
+    np.testing.assert_allclose(logits(jaxloss.cosface_loss, margin=0.2), cosine - 0.2, rtol=1e-5)
+    moved = [math.cos(math.pi / 3 + 0.3), cosine[1] - end]
+    np.testing.assert_allclose(logits(jaxloss.arcface_loss, margin=0.3), moved, rtol=1e-5)
+    easy = logits(jaxloss.arcface_loss, margin=0.3, easy_margin=True)
+    np.testing.assert_allclose(easy, [moved[0], cosine[1]], rtol=1e-5)
+    np.testing.assert_allclose(logits(jaxloss.proxy_nca_loss), 2 * cosine, rtol=1e-5)
+
+
+def test_a_proxy_without_rows_repels_and_does_not_attract():
+    x, proxies = jnp.array([[1.0, 0.0]]), jnp.array([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]])
+    expected = np.log1p(np.exp(-4 * 0.9)) + (np.log1p(np.exp(0.4)) + np.log1p(np.exp(4 * (math.sqrt(0.5) + 0.1)))) / 3
+    loss = jaxloss.proxy_anchor_loss(x, proxies, jnp.array([0]), scale=4.0)
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)
