@@ -432,6 +432,7 @@ RECORDS = (
         draw_with_proxies,
         per_example(with_own(cosface_own)),
         two_ways=True,
+        like="arcface_loss",
         about=About(
             "Faces, identities, a proxy a class",
             "rows (..., features), and the last layer's kernel",
@@ -458,6 +459,7 @@ RECORDS = (
         draw_with_proxies,
         per_example(proxy_nca_oracle),
         two_ways=True,
+        like="arcface_loss",
         about=About(
             "Embeddings, a proxy a class",
             "rows (..., features), and the last layer's kernel",
