@@ -96,7 +96,7 @@ from jaxloss.regression import (
     quantile_loss,
     smooth_l1_loss,
 )
-from jaxloss.segmentation import dice_loss
+from jaxloss.segmentation import dice_loss, generalized_dice_loss, jaccard_loss, tversky_loss
 from jaxloss.self_supervised import (
     barlow_twins_loss,
     cosine_distance,
@@ -141,6 +141,7 @@ __all__ = [
     "focal_loss",
     "gaussian_nll_loss",
     "generalized_box_iou_loss",
+    "generalized_dice_loss",
     "generalized_jsd_loss",
     "group_advantages",
     "hinge_embedding_loss",
@@ -148,6 +149,7 @@ __all__ = [
     "huber_loss",
     "info_nce_loss",
     "ipo_loss",
+    "jaccard_loss",
     "kl_div",
     "kl_penalty",
     "koleo_loss",
@@ -195,6 +197,7 @@ __all__ = [
     "token_log_probs",
     "triplet_margin_loss",
     "triplet_margin_with_distance_loss",
+    "tversky_loss",
     "uniformity_loss",
     "value_loss",
     "vicreg_loss",
