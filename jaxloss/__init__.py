@@ -96,7 +96,14 @@ from jaxloss.regression import (
     quantile_loss,
     smooth_l1_loss,
 )
-from jaxloss.segmentation import dice_loss, generalized_dice_loss, jaccard_loss, tversky_loss
+from jaxloss.segmentation import (
+    dice_loss,
+    generalized_dice_loss,
+    jaccard_loss,
+    lovasz_hinge_loss,
+    lovasz_softmax_loss,
+    tversky_loss,
+)
 from jaxloss.self_supervised import (
     barlow_twins_loss,
     cosine_distance,
@@ -161,6 +168,8 @@ __all__ = [
     "linear_token_log_probs",
     "list_mle_loss",
     "log_cosh_loss",
+    "lovasz_hinge_loss",
+    "lovasz_softmax_loss",
     "margin",
     "margin_ranking_loss",
     "metric_learning",

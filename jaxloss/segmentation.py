@@ -13,7 +13,8 @@ from jaxloss._eager import compiled_when_eager
 from jaxloss._numerics.derivatives import with_derivatives
 from jaxloss._numerics.labels import is_class, one_hot
 from jaxloss._numerics.logistic import exp_neg_abs, sigmoid_and_rest, sigmoid_derivative
-from jaxloss._numerics.safe import expand_mask, fill_masked, safe_divide, safe_power
+from jaxloss._numerics.lovasz import jaccard_weights
+from jaxloss._numerics.safe import expand_mask, fill_masked, safe_divide, safe_multiply, safe_power
 from jaxloss._numerics.shards import any_over, sum_over
 from jaxloss._numerics.softmax import softmax_and_rest
 from jaxloss._numerics.xla import fuse_whole
@@ -329,6 +330,128 @@ def generalized_dice_loss(
     return call.reduce(_share(wrong, 2 * overlap + smooth * least))
 
 
+@compiled_when_eager
+def lovasz_hinge_loss(
+    pred: Float[ArrayLike, "*batch"],
+    target: Float[ArrayLike, "*batch"],
+    *,
+    axis: int | Sequence[int] | None = None,
+    sample_weight: Real[ArrayLike, "..."] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "*reduced"]:
+    r"""The Lovasz extension of the Jaccard loss at hinge errors, the largest first:
+
+        e    = max(0, 1 - pred (2 y - 1))
+        loss = sum_i e_i (jaccard_i - jaccard_{i-1})
+
+    with `jaccard_i` the Jaccard loss of the set in which the elements of the i largest errors are wrong. Where the
+    errors are 0 and 1 it is the Jaccard loss itself; between, it is convex in them. One sort of integers for each set.
+
+    Args:
+        pred: logits, floating.
+        target: membership, 0 or 1, floating, of exactly the shape of `pred`; other values give NaN.
+        axis: the axes that form a set; None for all.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to `pred`; elements where it is False belong to no set. A set with
+            no element left is ignored.
+        reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
+
+    Returns:
+        The mean, the sum, or an array of the shape of `pred` without `axis`; float32 for half-precision inputs.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract; integer and boolean targets are refused.
+        ValueError: an axis that `pred` lacks, or an unknown `reduction`.
+        JaxRuntimeError: under `chex.chexify`, targets that are not 0 or 1; logits that fill [0, 1] and never leave it
+            (the double sigmoid).
+
+    PyTorch: none.
+
+    Elsewhere: the authors' code has one set of the whole batch, or with `per_image` one an image: `axis=(1, 2)`.
+
+    Reference: J. Yu and M. Blaschko, arXiv:1512.07797; M. Berman et al., arXiv:1705.08790.
+
+    >>> mask = jnp.array([1.0, 1.0, 0.0, 0.0])
+    >>> print(f"{lovasz_hinge_loss(jnp.array([3.0, 0.0, 0.0, -3.0]), mask):.4f}")
+    0.6667
+    """
+    call = _Sets("lovasz_hinge_loss", True, None, axis, None, sample_weight, reduction)
+    pred, target = call.members(pred, target, None, None, where)
+    target = call.zero_or_one("For probabilities jaccard_loss.", target=target)
+    errors = jax.nn.relu(1 - pred * (2 * target - 1))
+    return call.reduce(call.lovasz_extension(errors, target))
+
+
+@compiled_when_eager
+def lovasz_softmax_loss(
+    pred: Float[ArrayLike, "*shape"],
+    target: Integer[ArrayLike, "*batch"],
+    *,
+    class_axis: int = -1,
+    axis: int | Sequence[int] | None = None,
+    ignore_index: Integer[ArrayLike, ""] | None = None,
+    classes: Literal["present", "all"] = "present",
+    sample_weight: Real[ArrayLike, "..."] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "*reduced"]:
+    r"""The Lovasz extension of each class's Jaccard loss at the errors of a softmax, the largest first:
+
+        e    = |p_c - y_c|
+        loss = sum_i e_i (jaccard_i - jaccard_{i-1})
+
+    with p = softmax(pred), y the one-hot target, and `jaccard_i` the Jaccard loss of the class if the elements of the i
+    largest errors are wrong. Where all errors are 0 or 1 it is the Jaccard loss itself. One sort of integers for each
+    class. One set a class by default, of the whole batch; `axis=(1, 2)` has one an image and class.
+
+    Args:
+        pred: logits, floating.
+        target: class indices in [0, classes), integer, of the shape of `pred` without `class_axis`. An index out of
+            range gives NaN in value and gradient.
+        class_axis: the axis of `pred` that holds classes.
+        axis: the axes of `pred` that form a set; None for all but `class_axis`.
+        ignore_index: a class index whose elements belong to no set; None for no such index.
+        classes: "present" ignores sets of classes of which the target has no element; "all" takes the largest
+            probability of such a class for its loss.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to `target`; elements where it is False belong to no set. A set with
+            no element left is ignored.
+        reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
+
+    Returns:
+        The mean, the sum, or an array of the shape of `pred` without `axis`; float32 for half-precision inputs.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract; float and one-hot targets are refused, and a softmax of a
+            single class, whose loss is 0.
+        ValueError: an axis that `pred` lacks, or an unknown `classes` or `reduction`.
+        JaxRuntimeError: under `chex.chexify`, an index out of range; `pred` that already holds probabilities (the
+            double softmax).
+
+    PyTorch: none.
+
+    Elsewhere: the authors' `lovasz_softmax` takes probabilities, and has one set a class of the whole batch, as
+    segmentation-models-pytorch's; kornia's has one set an image, of all classes.
+
+    Reference: M. Berman et al., arXiv:1705.08790.
+
+    >>> logits = jnp.array([[2.0, 0.0], [1.0, 0.0], [1.0, 0.0], [0.0, 0.5]])
+    >>> print(f"{lovasz_softmax_loss(logits, jnp.array([0, 0, 0, 1])):.4f}")
+    0.3181
+    """
+    call = _Sets("lovasz_softmax_loss", True, class_axis, axis, None, sample_weight, reduction)
+    if classes not in ("present", "all"):
+        raise ValueError(f'{call.function}: `classes` must be "present" or "all", got {classes!r}.')
+    pred, target = call.members(pred, target, None, ignore_index, where, "Turn one-hot targets into indices: argmax.")
+    if classes == "present":
+        call.ignore_absent(target)
+    p, rest = call.probabilities_of(pred)
+    return call.reduce(call.lovasz_extension(p * (1 - target) + rest * target, target))
+
+
 # What sets are made of.
 
 
@@ -390,31 +513,30 @@ class _Sets(Call):
         A loss of classes that says what to do with anything else takes class indices alone.
         """
         floating = jnp.issubdtype(self.array("target", target).dtype, jnp.floating) and not hint
-        by_index, place = self.class_axis is not None and not floating, self.class_axis
+        place, labels = self.class_axis, None
         if place is not None:
             place = self.axis(place, self.array("pred", pred).ndim, name="class_axis")
-        if by_index:
+        if place is None or floating:
+            pred, target = self.floats(_MEMBERSHIP, pred=pred, target=target)
+        else:
             (pred,) = self.classes(place, pred=pred)
             labels = self.class_indices(pred, place, target, hint or "For membership in [0, 1] pass floats.")
-        else:
-            pred, target = self.floats(_MEMBERSHIP, pred=pred, target=target)
-            labels = None
         self.parts("axis_name", self.mesh, pred=pred)
         self.class_axis = place
         self._form_sets(pred, weight)
         self._hide_elements(pred, labels, ignore_index, where)
 
         (pred,) = fill_masked(self.elements, 0.0, pred)
-        if labels is None:
+        if labels is None or place is None:
             target = self.probabilities(target=fill_masked(self.elements, 0.0, target)[0])
         else:
-            target = self._membership(pred, labels)
+            target = self._membership(pred, labels, place)
         if not self.from_logits:
             pred = self.probabilities("For logits use from_logits=True.", pred=pred)
         elif place is None:
             self.check_not_sigmoid(pred, self.elements)
         else:
-            self.check_not_softmax(pred, place, self.visible)
+            self.check_not_softmax(pred, place, self.unmasked)
         return pred, target
 
     def _form_sets(self, pred: Array, weight: Any) -> None:
@@ -447,8 +569,8 @@ class _Sets(Call):
             self.ignore(labels, ignore_index)
         elif ignore_index is not None:
             raise ValueError(f"{self.function}: `ignore_index` needs class indices, and `class_axis`.")
-        self.visible, kept = self.keep, None
-        self.elements = self.visible if place is None else expand_mask(place, self.visible)
+        self.unmasked, kept = self.keep, None
+        self.elements = self.unmasked if place is None else expand_mask(place, self.unmasked)
         if self.elements is not None:
             kept = jnp.broadcast_to(any_over(self.mesh, jnp.any(self.elements, self.summed)), self.shape)
         if not self.joins_classes:
@@ -460,13 +582,12 @@ class _Sets(Call):
     @property
     def place(self) -> int:
         """Where the class axis is among those of the sets."""
-        return self.kept.index(self.class_axis)
+        return [axis == self.class_axis for axis in self.kept].index(True)
 
-    def _membership(self, pred: Array, labels: Array) -> Array:
+    def _membership(self, pred: Array, labels: Array, place: int) -> Array:
         """1 for the class that an index names, and 0 for the others; NaN for all of them where it names none."""
-        place = self.class_axis
         classes = pred.shape[place]
-        (labels,) = fill_masked(self.visible, 0, labels)
+        (labels,) = fill_masked(self.unmasked, 0, labels)
         self.check_labels(labels, classes)
         valid = jnp.expand_dims(is_class(labels, classes), place)
         # Not a factor: of 0 times NaN XLA makes 0 where the 0 was a boolean.
@@ -482,6 +603,30 @@ class _Sets(Call):
         """Of each set, on this device."""
         where = None if self.elements is None else jnp.broadcast_to(self.elements, values.shape)
         return jnp.sum(fuse_whole(values), self.summed, where=where)
+
+    def ignore_absent(self, target: Array) -> None:
+        """Hides the sets without an element in the target."""
+        where = None if self.elements is None else jnp.broadcast_to(self.elements, target.shape)
+        present = jnp.max(target, self.summed, initial=0.0, where=where) != 0
+        self.keep = present if self.keep is None else self.keep & present
+
+    def zero_or_one(self, hint: str, **arrays: Array) -> Array:
+        """0 or 1; NaN elsewhere."""
+        (array,) = arrays.values()
+        return self._inside("0 or 1", (array == 0) | (array == 1), hint, **arrays)
+
+    def lovasz_extension(self, errors: Array, target: Array) -> Array:
+        """sum_i e_i (J_i - J_{i-1}) of each set. The differences are locally constant: no sort is differentiated."""
+        visible = None if self.elements is None else jnp.broadcast_to(self.elements, errors.shape)
+        errors, target = fill_masked(visible, 0.0, errors, target)
+        errors, is_member = self._sets_last(errors), self._sets_last(target == 1)
+        weights = jaccard_weights(errors, is_member, None if visible is None else self._sets_last(visible))
+        return jnp.sum(safe_multiply(weights, errors), -1)
+
+    def _sets_last(self, values: Array) -> Array:
+        """The elements of each set on one axis, the last."""
+        values = jnp.transpose(values, (*self.kept, *self.summed))
+        return jax.lax.collapse(values, len(self.kept)) if self.summed else values[..., None]
 
 
 _POWERS = {"square": 2, "simple": 1, "uniform": 0}

@@ -4,11 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 import jaxloss
 from tests.catalogue.benchmarks import normal
-from tests.catalogue.common import BINARY_REPORTS, FLOATS, insert, log_softmax, option, sigmoid
+from tests.catalogue.common import BINARY_REPORTS, FLOATS, SPREAD, SUMMABLE, insert, log_softmax, option, sigmoid
 from tests.catalogue.domains import apart, integers, numbers
 from tests.catalogue.record import INF, NAN, About, Arrays, Bad, Benchmark, Extreme, Record, Stress
 
@@ -86,7 +87,7 @@ def set_oracle(formula: Callable[..., Any], classes: Any = None) -> Callable[...
         if weight is not None:
             left = np.delete(np.arange(pred.ndim), axis)
             place = list(left).index(class_axis % pred.ndim)
-            weights = np.broadcast_to(np.expand_dims(weight, list(range(1, len(left) - place))), values.shape)
+            weights = np.broadcast_to(np.expand_dims(weight, tuple(range(1, len(left) - place))), values.shape)
         return np.where(kept, values * weights, 0), np.where(kept, weights, 0)
 
     return oracle
@@ -121,6 +122,45 @@ def generalized_dice_oracle(pred, target, where: Any = True, class_axis=-1, axis
     wrong, total = ((weight * part.sum(axis)).sum(place) for part in (p + y - 2 * p * y, p + y))
     kept = np.broadcast_to(keep.any(axis).any(place), wrong.shape) if keep.size else np.ones(wrong.shape, bool)
     return np.where(kept, quotient(wrong, total + options.get("smooth", 1e-5)), 0), kept.astype(float)
+
+
+def lovasz(errors: np.ndarray, members: np.ndarray) -> Any:
+    """Of one set: the Jaccard losses of sets that grow by one error."""
+    order = np.argsort(-errors, kind="stable")
+    members = members[order]
+    overlap = members.sum() - np.cumsum(members)
+    union = members.sum() + np.cumsum(1 - members)
+    losses = np.concatenate([[0], 1 - quotient(overlap.astype(errors.dtype), union)])
+    return (errors[order] * np.diff(losses)).sum()
+
+
+def of_sets(errors: np.ndarray, members: np.ndarray, keep: np.ndarray, axis: tuple[int, ...]) -> Any:
+    """The losses of all sets, and which of them keep an element, and which a member."""
+    kept = [i for i in range(errors.ndim) if i not in axis]
+    shape = tuple(errors.shape[i] for i in kept)
+    rows = [part.transpose(*kept, *axis).reshape(*shape, -1) for part in (errors, members, keep)]
+    values, some, present = np.zeros(shape, errors.dtype), np.zeros(shape, bool), np.zeros(shape, bool)
+    for at in np.ndindex(shape):
+        error, member, seen = (row[at] for row in rows)
+        values[at] = lovasz(error[seen], member[seen]) if seen.any() else 0
+        some[at], present[at] = seen.any(), (member[seen] == 1).any()
+    return values, some, present
+
+
+def lovasz_hinge_oracle(pred, target, where: Any = True, axis: Any = None):
+    keep, axis = np.broadcast_to(where, pred.shape), over(axis, None, pred.ndim)
+    pred, target = np.where(keep, pred, 0), np.where(keep, target, 0)
+    values, some, _ = of_sets(np.maximum(1 - pred * (2 * target - 1), 0), target, keep, axis)
+    return np.where(some, values, 0), some.astype(float)
+
+
+def lovasz_softmax_oracle(
+    pred, target, where: Any = True, class_axis=-1, axis: Any = None, ignore_index=None, classes="present"
+):
+    p, y, keep = members(pred, target, where, class_axis=class_axis, ignore_index=ignore_index)
+    values, some, present = of_sets(abs(p - y), y, keep, over(axis, class_axis, pred.ndim))
+    counts = present if classes == "present" else some
+    return np.where(counts, values, 0), counts.astype(float)
 
 
 def plain_dice(xp: Any, logits: Any, target: Any) -> Any:
@@ -240,6 +280,32 @@ def plain_generalized_dice(xp: Any, logits: Any, labels: Any) -> Any:
     return (1 - 2 * (weight * overlap).sum(-1) / (weight * total).sum(-1)).mean()
 
 
+def plain_lovasz(errors: Any, members: Any) -> Any:
+    """Of one set, as its authors write it."""
+    order = jnp.argsort(-errors)
+    errors, members = errors[order], members[order]
+    overlap, union = members.sum() - jnp.cumsum(members), members.sum() + jnp.cumsum(1 - members)
+    losses = 1 - overlap / union
+    return jnp.dot(errors, jnp.concatenate([losses[:1], losses[1:] - losses[:-1]]))
+
+
+def plain_lovasz_hinge(xp: Any, logits: Any, target: Any) -> Any:
+    errors = jax.nn.relu(1 - logits * (2 * target - 1))
+    sets = [xp.moveaxis(part, -1, 1).reshape(-1, part.shape[1] * part.shape[2]) for part in (errors, target)]
+    return jax.vmap(plain_lovasz)(*sets).mean()
+
+
+def lovasz_hinge_of_images(logits: Any, target: Any) -> Any:
+    return jaxloss.lovasz_hinge_loss(logits, target, axis=(1, 2))
+
+
+def plain_lovasz_softmax(xp: Any, logits: Any, labels: Any) -> Any:
+    """All classes are present."""
+    classes = logits.shape[-1]
+    p, y = jax.nn.softmax(logits).reshape(-1, classes), jax.nn.one_hot(labels.reshape(-1), classes)
+    return jax.vmap(plain_lovasz, 1)(abs(p - y), y).mean()
+
+
 RECORDS = (
     set_record(
         jaxloss.dice_loss,
@@ -321,6 +387,71 @@ RECORDS = (
             sizes=((8, 128, 128, 16),),
             draw=lambda rng, *size: (3 * normal(rng, *size), rng.integers(0, size[-1], size[:-1], np.int32)),
             call=lambda *arrays: jaxloss.generalized_dice_loss(*arrays, axis=(1, 2), smooth=0.0),
+        ),
+    ),
+    Record(
+        jaxloss.lovasz_hinge_loss,
+        draw_masks,
+        lovasz_hinge_oracle,
+        about=About("Segmentation", "logits, no sigmoid", "floats, 0 or 1, of the same shape"),
+        sets=True,
+        fits=lambda options, batch: bool(batch) or "axis" not in options,
+        variants=({"axis": -1}, {}),
+        refuses=(option("axis", 2), option("axis", (0, 0))),
+        reports=(
+            Bad((FLOATS, FLOATS + 1), {}, "`target` must hold values in \\[0, 1\\]"),
+            Bad((FLOATS, FLOATS / 2), {}, "`target` must hold 0 or 1, got values from 0.5"),
+            Bad((SPREAD, np.ones(40, np.float32)), {}, "`pred` must hold logits", plausible=True),
+        ),
+        stress=Stress(
+            apart(numbers((4,), -SUMMABLE, SUMMABLE), integers(0, 1, (4,)).map(np.float32)),
+            (8, 8),
+            ({"axis": -1},),
+            unit="row",
+        ),
+        extremes=(
+            Extreme(([1e4, -1e4], [1.0, 0.0]), {}, 0.0),
+            Extreme(([INF, -INF], [1.0, 0.0]), {}, 0.0),
+            Extreme(([1e4, -1e4], [0.0, 1.0]), {}, 10001.0),
+            Extreme(([0.5, 0.25], [0.0, 0.0]), {}, 1.5),
+        ),
+        benchmark=Benchmark(plain_lovasz_hinge, sizes=((8, 128, 128, 4),), call=lovasz_hinge_of_images),
+    ),
+    Record(
+        jaxloss.lovasz_softmax_loss,
+        draw_labels,
+        lovasz_softmax_oracle,
+        about=About("Segmentation", "logits (..., classes), no softmax", "integer indices (...)", shown="classes"),
+        sets=True,
+        inner=(1, 0),
+        fits=lambda options, batch: bool(batch) or "axis" not in options,
+        two_ways=True,
+        variants=({"axis": -2}, {"classes": "all", "ignore_index": -1}),
+        garbage=((NAN, INF, -INF, 1e30), (-1, 99, -(2**31))),
+        refuses=(
+            option("classes", "some", (SCORES, INDICES)),
+            option("class_axis", 2, (SCORES, INDICES)),
+            Bad((SCORES, SCORES), {}, "`target` must hold integer class indices.*argmax"),
+            Bad((SCORES[:, :1], INDICES), {}, "`pred` must have at least two classes"),
+        ),
+        reports=(
+            Bad((SCORES, INDICES + 3), {}, "`target` must hold class indices in \\[0, 3\\)"),
+            Bad((SCORES, INDICES - 1), {}, "`target` must hold class indices in \\[0, 3\\)"),
+            Bad((SCORES + 1 / 3, INDICES), {}, "`pred` must hold logits, got probabilities", plausible=True),
+        ),
+        stress=Stress(
+            apart(numbers((4, 3), -80, 80), integers(0, 2, (4,))), (8, 16), ({"axis": -2},), unit="row", examples=4
+        ),
+        extremes=(
+            Extreme(([[1e4, -1e4], [-1e4, 1e4]], [0, 1]), {}, [0.0, 0.0]),
+            Extreme(([[1e4, -INF], [-INF, 1e4]], [0, 1]), {"classes": "all"}, [0.0, 0.0]),
+            Extreme(([[1e4, -1e4], [-1e4, 1e4]], [0, 0]), {}, [0.5, 0.0]),
+            Extreme(([[1e4, -1e4], [-1e4, 1e4]], [0, 0]), {"classes": "all"}, [0.5, 1.0]),
+        ),
+        benchmark=Benchmark(
+            plain_lovasz_softmax,
+            sizes=((2, 128, 128, 19),),
+            draw=lambda rng, *size: (3 * normal(rng, *size), rng.integers(0, size[-1], size[:-1], np.int32)),
         ),
     ),
 )
