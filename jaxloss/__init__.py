@@ -97,11 +97,13 @@ from jaxloss.regression import (
     smooth_l1_loss,
 )
 from jaxloss.segmentation import (
+    boundary_loss,
     dice_loss,
     generalized_dice_loss,
     jaccard_loss,
     lovasz_hinge_loss,
     lovasz_softmax_loss,
+    signed_distance,
     tversky_loss,
 )
 from jaxloss.self_supervised import (
@@ -121,6 +123,7 @@ __all__ = [
     "barlow_twins_loss",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
+    "boundary_loss",
     "box_iou_loss",
     "bradley_terry_loss",
     "circle_loss",
@@ -196,6 +199,7 @@ __all__ = [
     "sequence",
     "siglip_loss",
     "sigmoid_focal_loss",
+    "signed_distance",
     "simpo_loss",
     "smooth_l1_loss",
     "soft_margin_loss",

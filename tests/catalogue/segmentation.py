@@ -163,6 +163,20 @@ def lovasz_softmax_oracle(
     return np.where(counts, values, 0), counts.astype(float)
 
 
+def draw_distances(rng: np.random.Generator, batch: tuple[int, ...], options: dict[str, Any]) -> Arrays:
+    shape = insert(batch, -1, 3) if "class_axis" in options else batch
+    pred = 2 * rng.normal(size=shape) if options.get("from_logits", True) else rng.random(size=shape)
+    return pred, 3 * rng.normal(size=shape)
+
+
+def boundary_oracle(pred, target, where: Any = True, from_logits=True, class_axis: Any = None):
+    p, distance, keep = members(pred, target, where, from_logits, class_axis)
+    values, keep = p * distance, keep.astype(float)
+    if class_axis is not None:
+        values, keep = values.sum(class_axis), keep.max(class_axis)
+    return values, keep
+
+
 def plain_dice(xp: Any, logits: Any, target: Any) -> Any:
     p = 1 / (1 + xp.exp(-logits))
     overlap, total = (p * target).sum((1, 2)), (p + target).sum((1, 2))
@@ -304,6 +318,10 @@ def plain_lovasz_softmax(xp: Any, logits: Any, labels: Any) -> Any:
     classes = logits.shape[-1]
     p, y = jax.nn.softmax(logits).reshape(-1, classes), jax.nn.one_hot(labels.reshape(-1), classes)
     return jax.vmap(plain_lovasz, 1)(abs(p - y), y).mean()
+
+
+def plain_boundary(xp: Any, logits: Any, distance: Any) -> Any:
+    return (distance / (1 + xp.exp(-logits))).mean()
 
 
 RECORDS = (
@@ -453,5 +471,38 @@ RECORDS = (
             sizes=((2, 128, 128, 19),),
             draw=lambda rng, *size: (3 * normal(rng, *size), rng.integers(0, size[-1], size[:-1], np.int32)),
         ),
+    ),
+    Record(
+        jaxloss.boundary_loss,
+        draw_distances,
+        boundary_oracle,
+        about=About(
+            "Segmentation, boundaries",
+            "logits, no sigmoid or softmax (or `from_logits=False`)",
+            "the target's `signed_distance`",
+        ),
+        inner_with_classes=(1, 1),
+        fits=lambda options, batch: True,
+        variants=({}, {"class_axis": -1}, {"from_logits": False}),
+        differentiable=(0, 1),
+        elementwise=True,
+        refuses=(
+            option("class_axis", 2),
+            Bad((FLOATS, FLOATS > 0), {}, "`target` must be floating.*signed_distance"),
+        ),
+        reports=(
+            Bad((SPREAD, np.ones(40, np.float32)), {}, "`pred` must hold logits", plausible=True),
+            Bad((FLOATS + 1, FLOATS), {"from_logits": False}, "`pred` must hold values in \\[0, 1\\]"),
+        ),
+        stress=Stress(
+            apart(numbers((), -80), numbers((), -SUMMABLE, SUMMABLE)),
+            (4, 4),
+            ({}, {"from_logits": False}),
+        ),
+        extremes=(
+            Extreme(([1e4, -1e4, INF, -INF], [-3.0, 5.0, 2.0, 2.0]), {}, [-3.0, 0.0, 2.0, 0.0]),
+            Extreme(([[1e4, -1e4, -INF]], [[-3.0, 5.0, 2.0]]), {"class_axis": -1}, [-3.0]),
+        ),
+        benchmark=Benchmark(plain_boundary, sizes=((8, 128, 128, 16),)),
     ),
 )
