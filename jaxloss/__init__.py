@@ -104,6 +104,7 @@ from jaxloss.segmentation import (
     lovasz_hinge_loss,
     lovasz_softmax_loss,
     signed_distance,
+    soft_cldice_loss,
     tversky_loss,
 )
 from jaxloss.self_supervised import (
@@ -202,6 +203,7 @@ __all__ = [
     "signed_distance",
     "simpo_loss",
     "smooth_l1_loss",
+    "soft_cldice_loss",
     "soft_margin_loss",
     "soft_target_cross_entropy",
     "softmax_focal_loss",

@@ -177,6 +177,55 @@ def boundary_oracle(pred, target, where: Any = True, from_logits=True, class_axi
     return values, keep
 
 
+def draw_tubes(rng: np.random.Generator, batch: tuple[int, ...], options: dict[str, Any]) -> Arrays:
+    """Soft targets: of hard ones the skeleton has a kink at every element."""
+    pred, _ = draw_masks(rng, batch, options)
+    return pred, rng.random(size=batch)
+
+
+def neighbours(image: np.ndarray, axis: int, fill: float) -> list[np.ndarray]:
+    lanes = np.moveaxis(image, axis, 0)
+    beside = np.full_like(lanes[:1], fill)
+    both = np.concatenate([beside, lanes[:-1]]), lanes, np.concatenate([lanes[1:], beside])
+    return [np.moveaxis(each, 0, axis) for each in both]
+
+
+def skeleton(image: np.ndarray, keep: np.ndarray, axes: tuple[int, ...], iterations: int) -> np.ndarray:
+    joined = np.zeros_like(image)
+    for _ in range(iterations + 1):
+        whole = np.where(keep, image, 1)
+        eroded = np.min([np.min(neighbours(whole, axis, 1), 0) for axis in axes], 0)
+        opened = np.where(keep, eroded, 0)
+        for axis in axes:
+            opened = np.max(neighbours(opened, axis, 0), 0)
+        joined = joined + np.maximum(image - opened, 0) * (1 - joined)
+        image = eroded
+    return joined
+
+
+def cldice_oracle(
+    pred,
+    target,
+    where: Any = True,
+    from_logits=True,
+    spatial_axes: Any = (-2, -1),
+    iterations=3,
+    axis: Any = None,
+    smooth=1.0,
+):
+    p, y, keep = members(pred, target, where, from_logits)
+    axes, axis = over(spatial_axes, None, pred.ndim), over(axis, None, pred.ndim)
+
+    def quality(image, other):
+        thin = np.where(keep, skeleton(image, keep, axes, iterations), 0)
+        whole = thin.sum(axis) + smooth
+        return np.where(whole == 0, 1, quotient((thin * other).sum(axis) + smooth, whole))
+
+    precision, sensitivity = quality(p, y), quality(y, p)
+    kept = keep.any(axis) if keep.size else np.ones(precision.shape, bool)
+    return np.where(kept, 1 - quotient(2 * precision * sensitivity, precision + sensitivity), 0), kept.astype(float)
+
+
 def plain_dice(xp: Any, logits: Any, target: Any) -> Any:
     p = 1 / (1 + xp.exp(-logits))
     overlap, total = (p * target).sum((1, 2)), (p + target).sum((1, 2))
@@ -322,6 +371,32 @@ def plain_lovasz_softmax(xp: Any, logits: Any, labels: Any) -> Any:
 
 def plain_boundary(xp: Any, logits: Any, distance: Any) -> Any:
     return (distance / (1 + xp.exp(-logits))).mean()
+
+
+def on_a_grid(low: int, high: int, parts: int) -> Any:
+    return integers(low, high, (4,)).map(lambda steps: (steps / parts).astype(np.float32))
+
+
+def plain_skeleton(image: Any) -> Any:
+    """As its authors write it, with pools."""
+
+    def largest(image: Any, *window: int) -> Any:
+        return jax.lax.reduce_window(image, -jnp.inf, jax.lax.max, (1, *window, 1), (1, 1, 1, 1), "SAME")
+
+    joined = jnp.zeros_like(image)
+    for _ in range(4):
+        eroded = jnp.minimum(-largest(-image, 3, 1), -largest(-image, 1, 3))
+        ridge = jax.nn.relu(image - largest(eroded, 3, 3))
+        joined, image = joined + jax.nn.relu(ridge - joined * ridge), eroded
+    return joined
+
+
+def plain_cldice(xp: Any, logits: Any, target: Any) -> Any:
+    p = 1 / (1 + xp.exp(-logits))
+    thin, thin_target = plain_skeleton(p), plain_skeleton(target)
+    precision = ((thin * target).sum((1, 2)) + 1) / (thin.sum((1, 2)) + 1)
+    sensitivity = ((thin_target * p).sum((1, 2)) + 1) / (thin_target.sum((1, 2)) + 1)
+    return (1 - 2 * precision * sensitivity / (precision + sensitivity)).mean()
 
 
 RECORDS = (
@@ -504,5 +579,53 @@ RECORDS = (
             Extreme(([[1e4, -1e4, -INF]], [[-3.0, 5.0, 2.0]]), {"class_axis": -1}, [-3.0]),
         ),
         benchmark=Benchmark(plain_boundary, sizes=((8, 128, 128, 16),)),
+    ),
+    Record(
+        jaxloss.soft_cldice_loss,
+        draw_tubes,
+        cldice_oracle,
+        about=About(
+            "Segmentation, thin structures",
+            "logits, no sigmoid or softmax (or `from_logits=False`)",
+            "floats in [0, 1] of the same shape; with `class_axis` integer indices too",
+            shown="iterations",
+        ),
+        sets=True,
+        fits=lambda options, batch: bool(batch),
+        variants=(
+            {"spatial_axes": -1, "axis": -1},
+            {"spatial_axes": -1, "iterations": 1, "smooth": 0.0, "from_logits": False},
+        ),
+        traced=("smooth",),
+        refuses=(
+            option("smooth", -1.0),
+            option("iterations", -1),
+            option("spatial_axes", ()),
+            option("spatial_axes", 2),
+            Bad((SCORES, INDICES), {"class_axis": -1}, "`spatial_axes`.*none of them `class_axis`", ValueError),
+        ),
+        reports=(
+            Bad((FLOATS, FLOATS + 1), {}, "`target` must hold values in \\[0, 1\\], got values from 2"),
+            Bad((FLOATS + 1, FLOATS), {"from_logits": False}, "`pred` must hold values in \\[0, 1\\]"),
+        ),
+        stress=Stress(
+            # A skeleton is a difference of neighbours, and so is every choice of the least: they are equal, or apart.
+            apart(on_a_grid(-40, 40, 5), on_a_grid(0, 20, 20)),
+            (16, 32),
+            ({"spatial_axes": -1, "axis": -1},),
+            unit="row",
+            examples=8,
+        ),
+        extremes=(
+            Extreme(([1e4, -1e4, 1e4], [1.0, 0.0, 1.0]), {"spatial_axes": 0}, 0.0),
+            Extreme(([INF, -INF, -INF], [1.0, 0.0, 0.0]), {"spatial_axes": 0}, 0.0),
+            Extreme(([1.0, 0.0, 0.0], [0.0, 0.0, 1.0]), {"spatial_axes": 0, "smooth": 0.0, "from_logits": False}, 1.0),
+            Extreme(([0.0, 0.0, 0.0], [0.0, 0.0, 0.0]), {"spatial_axes": 0, "smooth": 0.0, "from_logits": False}, 0.0),
+        ),
+        benchmark=Benchmark(
+            plain_cldice,
+            sizes=((8, 128, 128, 4),),
+            call=lambda *arrays: jaxloss.soft_cldice_loss(*arrays, spatial_axes=(1, 2), axis=(1, 2)),
+        ),
     ),
 )
