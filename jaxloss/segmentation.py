@@ -16,7 +16,7 @@ from jaxloss._numerics.derivatives import with_derivatives
 from jaxloss._numerics.labels import is_class, one_hot
 from jaxloss._numerics.logistic import exp_neg_abs, sigmoid_and_rest, sigmoid_derivative
 from jaxloss._numerics.lovasz import jaccard_weights
-from jaxloss._numerics.safe import expand_mask, fill_masked, nan_unless, safe_divide, safe_multiply, safe_power
+from jaxloss._numerics.safe import expand_mask, fill_masked, safe_divide, safe_multiply, safe_power
 from jaxloss._numerics.shards import any_over, sum_over
 from jaxloss._numerics.softmax import softmax_and_rest
 from jaxloss._numerics.xla import fuse_whole
@@ -385,7 +385,8 @@ def lovasz_hinge_loss(
     target = call.zero_or_one("For probabilities jaccard_loss.", target=target)
     margins = pred * (2 * target - 1)
     # In the order of the margins: of those near 0 not even the order is left in 1 - z.
-    return call.reduce(call.lovasz_extension(jnp.where(margins > 1, 0.0, 1 - margins), target, margins))
+    weights = call.jaccard_weights(margins, target)
+    return call.reduce(call.total(safe_multiply(weights, jnp.where(margins > 1, 0.0, 1 - margins))))
 
 
 @compiled_when_eager
@@ -454,7 +455,7 @@ def lovasz_softmax_loss(
         call.ignore_absent(target)
     p, rest = call.probabilities_of(pred)
     errors = p * (1 - target) + rest * target
-    return call.reduce(call.lovasz_extension(errors, target, -errors))
+    return call.reduce(call.total(call.jaccard_weights(-errors, target) * errors))
 
 
 @compiled_when_eager
@@ -839,13 +840,17 @@ class _Sets(Call):
         (array,) = arrays.values()
         return self._inside("0 or 1", (array == 0) | (array == 1), hint, **arrays)
 
-    def lovasz_extension(self, errors: Array, target: Array, scores: Array) -> Array:
-        """sum_i e_i (J_i - J_{i-1}) of each set, from the lowest score on, which has the largest error."""
-        visible = None if self.elements is None else jnp.broadcast_to(self.elements, errors.shape)
-        (errors,) = fill_masked(visible, 0.0, errors)
-        errors, is_member, scores = map(self._sets_last, (errors, target == 1, scores))
-        weights = jaccard_weights(scores, is_member, None if visible is None else self._sets_last(visible))
-        return jnp.sum(safe_multiply(weights * nan_unless(~jnp.isnan(errors)), errors), -1)
+    def jaccard_weights(self, scores: Array, target: Array) -> Array:
+        """By how much each element adds to the Jaccard loss of its set, if all go wrong, the lowest score first."""
+        elements = None if self.elements is None else jnp.broadcast_to(self.elements, scores.shape)
+        weights = jaccard_weights(
+            self._sets_last(scores),
+            self._sets_last(target == 1),
+            None if elements is None else self._sets_last(elements),
+        )
+        order = (*self.kept, *self.summed)
+        weights = weights.reshape([scores.shape[axis] for axis in order])
+        return jnp.transpose(weights, [order.index(axis) for axis in range(scores.ndim)])
 
     def _sets_last(self, values: Array) -> Array:
         """The elements of each set on one axis, the last."""

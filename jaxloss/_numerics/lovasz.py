@@ -11,10 +11,11 @@ def jaccard_weights(scores: Array, members: Array, visible: Array | None) -> Arr
     """By how much each element adds to the Jaccard loss of its set, if all go wrong in order, the lowest score first.
 
     A set lies on the last axis. What is not visible comes last, and adds nothing. The weights are constant but where
-    scores change places: no derivative flows through them.
+    scores change places: no derivative flows through them. That of a score of NaN is NaN.
     """
     members = members if visible is None else members & visible
-    keys = _ordered_integers(jax.lax.stop_gradient(scores))
+    scores = jax.lax.stop_gradient(scores)
+    keys = _ordered_integers(scores)
     keys = keys if visible is None else jnp.where(visible, keys, jnp.iinfo(keys.dtype).max)
     places = jax.lax.broadcasted_iota(jnp.int32, scores.shape, scores.ndim - 1)
     # One payload: a place, and in its last bit whether it is a member.
@@ -29,7 +30,8 @@ def jaccard_weights(scores: Array, members: Array, visible: Array | None) -> Arr
     left, union = (count - so_far).astype(scores.dtype), (count + others).astype(scores.dtype)
     # Where there are no members, the first error makes all of the loss.
     of_other = jnp.where(union == 1, 1.0, left / jnp.maximum(union - 1, 1.0) / union)
-    return _put_back(jnp.where(is_member, 1 / union, of_other), places)
+    weights = _put_back(jnp.where(is_member, 1 / union, of_other), places)
+    return jnp.where(jnp.isnan(scores), jnp.nan, weights)
 
 
 def _ordered_integers(floats: Array) -> Array:
