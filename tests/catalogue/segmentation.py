@@ -508,7 +508,9 @@ RECORDS = (
             Extreme(([1e4, -1e4], [0.0, 1.0]), {}, 10001.0),
             Extreme(([0.5, 0.25], [0.0, 0.0]), {}, 1.5),
         ),
-        benchmark=Benchmark(plain_lovasz_hinge, sizes=((8, 128, 128, 4),), call=lovasz_hinge_of_images),
+        benchmark=Benchmark(
+            plain_lovasz_hinge, sizes=((8, 128, 128, 4),), large=(16, 64, 32, 8), call=lovasz_hinge_of_images
+        ),
     ),
     Record(
         jaxloss.lovasz_softmax_loss,
@@ -544,6 +546,8 @@ RECORDS = (
         benchmark=Benchmark(
             plain_lovasz_softmax,
             sizes=((2, 128, 128, 19),),
+            # A compiler takes minutes for a sort of more.
+            large=(4, 64, 32, 19),
             draw=lambda rng, *size: (3 * normal(rng, *size), rng.integers(0, size[-1], size[:-1], np.int32)),
         ),
     ),
