@@ -922,15 +922,18 @@ def _skeleton(image: Array, axes: Sequence[int], iterations: int, elements: Arra
         """The image ends where elements are hidden: there stands what changes no minimum, or no maximum."""
         return image if elements is None else jnp.where(elements, image, fill)
 
-    skeleton = jnp.zeros_like(image)
-    for _ in range(iterations + 1):
+    @jax.checkpoint  # Of each step two images are kept for the gradient, and not every comparison.
+    def step(image: Array, skeleton: Array) -> tuple[Array, Array]:
         whole = ends(image, 1.0)
         eroded = functools.reduce(jnp.minimum, [_of_neighbours(jnp.minimum, whole, axis, 1.0) for axis in axes])
         opened = ends(eroded, 0.0)
         for axis in axes:
             opened = _of_neighbours(jnp.maximum, opened, axis, 0.0)
-        skeleton = skeleton + jax.nn.relu(image - opened) * (1 - skeleton)
-        image = eroded
+        return eroded, skeleton + jax.nn.relu(image - opened) * (1 - skeleton)
+
+    skeleton = jnp.zeros_like(image)
+    for _ in range(iterations + 1):
+        image, skeleton = step(image, skeleton)
     return skeleton
 
 

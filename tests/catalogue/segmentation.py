@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
+import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
 import numpy as np
+from hypothesis.extra import numpy as hnp
 
 import jaxloss
 from tests.catalogue.benchmarks import normal
@@ -374,7 +376,8 @@ def plain_boundary(xp: Any, logits: Any, distance: Any) -> Any:
 
 
 def on_a_grid(low: int, high: int, parts: int) -> Any:
-    return integers(low, high, (4,)).map(lambda steps: (steps / parts).astype(np.float32))
+    steps = hnp.arrays(np.int32, (4,), elements=st.integers(low, high), unique=True)
+    return steps.map(lambda steps: (steps / parts).astype(np.float32))
 
 
 def plain_skeleton(image: Any) -> Any:
@@ -447,7 +450,7 @@ RECORDS = (
         in_a_shard={"axis": -2},
         variants=(
             {"weighting": "simple"},
-            {"axis": -2, "ignore_index": -1, "smooth": 0.0},
+            {"axis": -2, "smooth": 0.0},
             {"weighting": "uniform", "smooth": 1.0},
         ),
         garbage=((NAN, INF, -INF, 1e30), (-1, 99, -(2**31))),
@@ -480,6 +483,8 @@ RECORDS = (
             sizes=((8, 128, 128, 16),),
             draw=lambda rng, *size: (3 * normal(rng, *size), rng.integers(0, size[-1], size[:-1], np.int32)),
             call=lambda *arrays: jaxloss.generalized_dice_loss(*arrays, axis=(1, 2), smooth=0.0),
+            # 1 - p is a number of its own here, so that it has digits next to p = 1; the peer stores p alone.
+            behind={"bfloat16 tpu": "bytes", "float32 gpu": "bytes and memory", "bfloat16 gpu": "bytes and memory"},
         ),
     ),
     Record(
@@ -521,7 +526,7 @@ RECORDS = (
         inner=(1, 0),
         fits=lambda options, batch: bool(batch) or "axis" not in options,
         two_ways=True,
-        variants=({"axis": -2}, {"classes": "all", "ignore_index": -1}),
+        variants=({"axis": -2}, {"classes": "all"}),
         garbage=((NAN, INF, -INF, 1e30), (-1, 99, -(2**31))),
         refuses=(
             option("classes", "some", (SCORES, INDICES)),
@@ -613,7 +618,7 @@ RECORDS = (
             Bad((FLOATS + 1, FLOATS), {"from_logits": False}, "`pred` must hold values in \\[0, 1\\]"),
         ),
         stress=Stress(
-            # A skeleton is a difference of neighbours, and so is every choice of the least: they are equal, or apart.
+            # A skeleton is a difference of neighbours, and so is every choice of the least: they are apart.
             apart(on_a_grid(-40, 40, 5), on_a_grid(0, 20, 20)),
             (16, 32),
             ({"spatial_axes": -1, "axis": -1},),
@@ -630,6 +635,8 @@ RECORDS = (
             plain_cldice,
             sizes=((8, 128, 128, 4),),
             call=lambda *arrays: jaxloss.soft_cldice_loss(*arrays, spatial_axes=(1, 2), axis=(1, 2)),
+            # In float32; the peer's images are bfloat16. A TPU has windows, which have no derivative forwards.
+            behind={"float32 tpu": "bytes", "bfloat16 tpu": "bytes and memory", "bfloat16 gpu": "bytes"},
         ),
     ),
 )
