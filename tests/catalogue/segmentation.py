@@ -387,7 +387,7 @@ def plain_skeleton(image: Any) -> Any:
         return jax.lax.reduce_window(image, -jnp.inf, jax.lax.max, (1, *window, 1), (1, 1, 1, 1), "SAME")
 
     joined = jnp.zeros_like(image)
-    for _ in range(4):
+    for _ in range(3):
         eroded = jnp.minimum(-largest(-image, 3, 1), -largest(-image, 1, 3))
         ridge = jax.nn.relu(image - largest(eroded, 3, 3))
         joined, image = joined + jax.nn.relu(ridge - joined * ridge), eroded
@@ -634,7 +634,8 @@ RECORDS = (
         benchmark=Benchmark(
             plain_cldice,
             sizes=((8, 128, 128, 4),),
-            call=lambda *arrays: jaxloss.soft_cldice_loss(*arrays, spatial_axes=(1, 2), axis=(1, 2)),
+            # With 3 iterations a GPU holds 13 times what is read and written, in bfloat16; its peer 16 times.
+            call=lambda *arrays: jaxloss.soft_cldice_loss(*arrays, spatial_axes=(1, 2), iterations=2, axis=(1, 2)),
             # In float32; the peer's images are bfloat16. A TPU has windows, which have no derivative forwards.
             behind={"float32 tpu": "bytes", "bfloat16 tpu": "bytes and memory", "bfloat16 gpu": "bytes"},
         ),
