@@ -558,6 +558,8 @@ RECORDS = (
             sizes=((2, 128, 128, 19),),
             # A compiler takes minutes for a sort of more.
             large=(4, 64, 32, 19),
+            # As for the generalized Dice loss.
+            behind={"float32 gpu": "bytes", "bfloat16 gpu": "bytes"},
             draw=lambda rng, *size: (3 * normal(rng, *size), rng.integers(0, size[-1], size[:-1], np.int32)),
         ),
     ),
