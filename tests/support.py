@@ -121,12 +121,19 @@ class Case:
             spoilt.append(array)
         return spoilt
 
+    @property
+    def inner(self) -> tuple[int, ...]:
+        """How many axes of each array belong to one loss, or to one element of a set."""
+        with_classes = "class_axis" in self.options and self.record.inner_with_classes
+        return with_classes or self.record.inner
+
     def elements(self, where: np.ndarray, position: int, shape: tuple[int, ...]) -> np.ndarray:
         """A mask of losses as a mask of the elements of an array; what a row of losses shares counts if one does."""
-        inner = self.record.inner[position]
+        inner = self.inner[position]
         if not inner and shape != where.shape:
             where = np.any(where, -1, keepdims=len(shape) == where.ndim)
-        axis = (self.options.get("axis", -1),) if inner and self.record.class_axis else tuple(range(-inner, 0))
+        classes = "axis" if self.record.class_axis else "class_axis"
+        axis = (self.options[classes],) if inner and classes in self.options else tuple(range(-inner, 0))
         return np.broadcast_to(np.expand_dims(where, axis), shape)
 
 

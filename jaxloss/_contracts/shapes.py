@@ -28,9 +28,10 @@ class Shapes(Values):
         problem = f"{self.function}: {problem}, got {describe(array)}. {hint}".rstrip()
         require(problem, chex.assert_shape, array, shape)
 
-    def require_classes(self, problem: str, array: Array, axis: int) -> None:
-        """Requires at least one class along an axis."""
-        require(f"{self.function}: {problem}, got {describe(array)}.", chex.assert_axis_dimension_gt, array, axis, 0)
+    def require_classes(self, problem: str, array: Array, axis: int, least: int = 1, hint: str = "") -> None:
+        """Requires at least one class along an axis, or several."""
+        problem = f"{self.function}: {problem}, got {describe(array)}. {hint}".rstrip()
+        require(problem, chex.assert_axis_dimension_gteq, array, axis, least)
 
     def floats(self, hint: str = "", /, **arrays: Any) -> tuple[Array, ...]:
         """Floating arrays of one shape, that of the first; returned in float32 or better."""
@@ -62,19 +63,22 @@ class Shapes(Values):
         require(f"{problem} {hint or 'Losses do not broadcast.'}", chex.assert_shape, array, shape)
         return single_precision(array)
 
-    def axis(self, axis: int, ndim: int, of: str = "pred") -> int:
+    def axis(self, axis: int, ndim: int, of: str = "pred", name: str = "axis") -> int:
         """A class axis, counted from the front."""
         if not isinstance(axis, int | np.integer) or not -ndim <= axis < ndim:
-            raise ValueError(f"{self.function}: `axis` must be an axis of `{of}`, which has {ndim}, got {axis!r}.")
+            raise ValueError(f"{self.function}: `{name}` must be an axis of `{of}`, which has {ndim}, got {axis!r}.")
         return int(axis) % ndim
 
-    def axes(self, axes: int | Sequence[int] | None, ndim: int, of: str = "pred") -> tuple[int, ...]:
+    def axes(
+        self, axes: int | Sequence[int] | None, ndim: int, of: str = "pred", name: str = "axis"
+    ) -> tuple[int, ...]:
         """Axes to sum over, counted from the front; None is all of them."""
         if axes is None:
             return tuple(range(ndim))
-        checked = tuple(self.axis(axis, ndim, of) for axis in ([axes] if isinstance(axes, int | np.integer) else axes))
+        given = [axes] if isinstance(axes, int | np.integer) else axes
+        checked = tuple(self.axis(axis, ndim, of, name) for axis in given)
         if len(set(checked)) < len(checked):
-            raise ValueError(f"{self.function}: `axis` must not name an axis twice, got {axes!r}.")
+            raise ValueError(f"{self.function}: `{name}` must not name an axis twice, got {axes!r}.")
         return checked
 
     def not_swapped(self, *, pred: Any, target: Any) -> None:

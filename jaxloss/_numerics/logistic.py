@@ -4,6 +4,8 @@ Everything is written in terms of exp(-|x|), which is never above 1, and of the 
 two classes: 1 - y where x > 0, y elsewhere.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -47,6 +49,22 @@ def sigmoid_derivative(logits: Array) -> Array:
     """p (1 - p)"""
     small = exp_neg_abs(logits)
     return small * jnp.square(1 / (1 + small))
+
+
+@jax.custom_jvp
+def sigmoid_and_rest(logits: Array) -> tuple[Array, Array]:
+    """p and 1 - p, neither of which is lost next to the other."""
+    small = exp_neg_abs(logits)
+    likely = 1 / (1 + small)
+    unlikely = small * likely
+    return jnp.where(logits > 0, likely, unlikely), jnp.where(logits > 0, unlikely, likely)
+
+
+@sigmoid_and_rest.defjvp
+def _sigmoid_and_rest_jvp(primals: Any, tangents: Any) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    p, rest = sigmoid_and_rest(*primals)
+    tangent = p * rest * tangents[0]
+    return (p, rest), (tangent, -tangent)
 
 
 @with_derivatives(

@@ -51,7 +51,7 @@ def safe_divide(numerator: Array, denominator: Array) -> Array:
 def safe_power(base: Array, exponent: ArrayLike) -> Array:
     """base ** exponent for base >= 0, and 0 with gradient 0 where base is 0."""
     if isinstance(exponent, int | float) and exponent in (1, 2):
-        return base**exponent
+        return base ** int(exponent)  # Of a power of 1.0 the second derivative at 0 is NaN.
     zero = base == 0
     return jnp.where(zero, 0.0, jnp.where(zero, 1.0, base) ** exponent)
 

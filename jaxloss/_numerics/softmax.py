@@ -242,3 +242,21 @@ def _log_softmax_jvp(axis, primals, tangents):
     p = jnp.exp(log_p)
     moved = tangent - jnp.sum(jnp.where(p > 0.5, tangent, 0.0), axis, keepdims=True)
     return log_p, moved - jnp.sum(p * moved, axis, keepdims=True)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def softmax_and_rest(logits: Array, axis: int) -> tuple[Array, Array]:
+    """p and 1 - p, neither of which is lost next to the other."""
+    _, relative, total, excess = shifted_exponentials(logits, axis)
+    # The largest has 1 - p as the sum of the others; what is less has p of at most 1/2.
+    return relative / total, jnp.where(relative == 1, excess, total - relative) / total
+
+
+@softmax_and_rest.defjvp
+def _softmax_and_rest_jvp(axis, primals, tangents):
+    """Relative to a logit with p > 1/2, as above."""
+    (logits,), (tangent,) = primals, tangents
+    p, rest = softmax_and_rest(logits, axis)
+    moved = tangent - jnp.sum(jnp.where(p > 0.5, tangent, 0.0), axis, keepdims=True)
+    tangent = p * (moved - jnp.sum(p * moved, axis, keepdims=True))
+    return (p, rest), (tangent, -tangent)

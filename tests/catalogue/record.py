@@ -130,6 +130,8 @@ class Record:
     # How many axes of each array belong to one loss: they come last, or stand at `axis` if that is a class axis. Where
     # there are none, an array that is smaller than the batch is shared along the last axis.
     inner: tuple[int, ...] = (0, 0)
+    # The same with the option `class_axis`, where that may be None.
+    inner_with_classes: tuple[int, ...] = ()
     class_axis: bool = False
     # Positions of the arrays of which each device holds a part of the classes where `class_axis_name` is given.
     sharded_classes: tuple[int, ...] = ()

@@ -15,6 +15,7 @@ LAST = (
     "| logits | integer indices (...) | none |\n"
     "| Language models, the same without the logits' memory | `linear_token_log_probs(temperature, with_entropy)` "
     "| features, and the last layer's kernel | integer indices (...) | none |\n"
+    "| Segmentation, the target of `boundary_loss` | `signed_distance(spacing)` | | booleans, a set | none |\n"
     "| Policies, advantages of groups | `group_advantages(baseline, scale)` | rewards | | none |\n"
     "| Self-supervised, the next centre of `dino_loss` | `dino_center(momentum)` "
     "| the teacher's logits (..., prototypes), and the centre | | none |\n"

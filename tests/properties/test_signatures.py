@@ -19,7 +19,14 @@ def options_of(loss):
 def test_every_public_loss_has_a_record():
     public = {name for name in jaxloss.__all__ if inspect.isfunction(getattr(jaxloss, name))}
     # They are no losses, but a sum of them and what one takes.
-    others = {"weighted_sum", "group_advantages", "dino_center", "token_log_probs", "linear_token_log_probs"}
+    others = {
+        "weighted_sum",
+        "group_advantages",
+        "dino_center",
+        "token_log_probs",
+        "linear_token_log_probs",
+        "signed_distance",
+    }
     assert public - others == {record.name for record in TABLE}
     assert len(TABLE) == len({record.name for record in TABLE})
 

@@ -81,6 +81,11 @@ def others() -> list[Array]:
     return [
         jaxloss.dice_loss(PARAMETER, SIGNS, from_logits=True, axis=[0, 1], smooth=NUMBER, where=COLUMN),
         jaxloss.dice_loss(nnx.Param(SHARES), SIGNS, from_logits=False, axis=1, axis_name=(), reduction=largest),
+        jaxloss.tversky_loss(PARAMETER, LABELS, class_axis=-1, weight=PER_CLASS, alpha=NUMBER, soft="difference"),
+        jaxloss.generalized_dice_loss(PARAMETER, LABELS, weighting="simple", ignore_index=-1, where=MASK),
+        jaxloss.lovasz_softmax_loss(PARAMETER, LABELS, classes="all", axis=(0,), where=MASK, reduction=largest),
+        jaxloss.soft_cldice_loss(PARAMETER, SIGNS**2, spatial_axes=[0, 1], iterations=2, where=COLUMN),
+        jaxloss.signed_distance(MASK, spatial_axes=0, spacing=(0.5,)),
         jaxloss.box_iou_loss(nnx.Param(BOXES), np.asarray(BOXES), eps=NUMBER, where=MASK, reduction=largest),
         jaxloss.generalized_box_iou_loss(nnx.Param(BOXES), BOXES, eps=1e-6, where=MASK, reduction=largest),
         jaxloss.distance_box_iou_loss(nnx.Param(BOXES), BOXES, eps=1e-6, where=MASK, reduction=largest),
