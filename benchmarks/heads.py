@@ -221,8 +221,10 @@ def timed(dtype: str, rounds: int = 15) -> dict[str, tuple[float, int]]:
             begun = time.perf_counter()
             jax.block_until_ready(step(*arrays))
             seconds[name].append(time.perf_counter() - begun)
-    held = {name: step.memory_analysis().temp_size_in_bytes for name, step in steps.items()}
-    return {name: (statistics.median(seconds[name][1:]), held[name]) for name in steps}
+    memory = {name: step.memory_analysis() for name, step in steps.items()}
+    return {
+        name: (statistics.median(seconds[name][1:]), each.temp_size_in_bytes) for name, each in memory.items() if each
+    }
 
 
 def main() -> None:

@@ -306,6 +306,7 @@ def set_record(loss: Any, formula: Any, plain: Any, variants: Any, **more: Any) 
             "floats in [0, 1] of the same shape; with `class_axis` integer indices too",
             **names,
         ),
+        like="" if loss is jaxloss.dice_loss else "dice_loss",
         sets=True,
         inner_with_classes=(1, 1),
         fits=set_fits,
