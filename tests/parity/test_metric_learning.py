@@ -26,6 +26,7 @@ X, Y = RNG.normal(size=(2, 6, 4))
 LABELS = np.array([0, 0, 0, 1, 1, 2])
 TWICE = np.tile(np.arange(6), 2)
 PAIRS = np.array([(i, j) for i, j in itertools.permutations(range(6), 2)]).T
+KERNEL = RNG.normal(size=(4, 3))
 LIKE = 2.0 * (LABELS[PAIRS[0]] == LABELS[PAIRS[1]]) - 1
 TRIPLETS = np.array(
     [
@@ -133,9 +134,38 @@ SAME = {
 }
 
 
-@pytest.mark.parametrize("name", SAME)
+def of_proxies(name, parameter, **options):
+    """A module with proxies, as a function of them; classes are rows but where the parameter is called W."""
+    loss = getattr(losses, name)(num_classes=3, embedding_size=4, **options)
+
+    def call(x, kernel):
+        proxies = kernel if parameter == "W" else kernel.T
+        return torch.func.functional_call(loss, {parameter: proxies}, (x, torch.tensor(LABELS)))
+
+    return call
+
+
+def to_proxies(loss, **options):
+    return lambda x, kernel: loss(x, kernel, LABELS, **options)
+
+
+# Lines of docs/metric_learning.md.
+WITH_PROXIES = {
+    "`ArcFaceLoss`": (of_proxies("ArcFaceLoss", "W"), to_proxies(jaxloss.arcface_loss, margin=math.radians(28.6))),
+    "`CosFaceLoss`": (of_proxies("CosFaceLoss", "W"), to_proxies(jaxloss.cosface_loss)),
+    "`NormalizedSoftmaxLoss`": (
+        of_proxies("NormalizedSoftmaxLoss", "W"),
+        to_proxies(jaxloss.cosface_loss, margin=0.0, scale=20.0),
+    ),
+    "`ProxyNCALoss`": (of_proxies("ProxyNCALoss", "proxies"), to_proxies(jaxloss.proxy_nca_loss, scale=1.0)),
+    "`ProxyAnchorLoss`": (of_proxies("ProxyAnchorLoss", "proxies"), to_proxies(jaxloss.proxy_anchor_loss)),
+}
+EVERY = SAME | {name: (*both, (X, KERNEL)) for name, both in WITH_PROXIES.items()}
+
+
+@pytest.mark.parametrize("name", EVERY)
 def test_value_and_gradients_agree(name):
-    theirs, ours, arrays = SAME[name]
+    theirs, ours, arrays = EVERY[name]
     tensors = [torch.tensor(array, requires_grad=True) for array in arrays]
     value = theirs(*tensors)
     gradients = torch.autograd.grad(value, tensors)
@@ -226,3 +256,5 @@ def test_the_page_has_every_case():
     text = PAGE.read_text()
     assert set(re.findall(r"^\| (PML .*?) \| `", text, re.MULTILINE)) == set(SAME)
     assert set(re.findall(r"^- \*\*(PML.*)\.\*\*", text, re.MULTILINE)) == set(DIFFERS)
+    text = PAGE.with_name("metric_learning.md").read_text()
+    assert set(re.findall(r"^\| pytorch-metric-learning (.*?) \|", text, re.MULTILINE)) == set(WITH_PROXIES)
