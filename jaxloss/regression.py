@@ -3,7 +3,7 @@
 import math
 import numbers
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -429,6 +429,73 @@ def welsch_loss(
     half_error = _half_difference(pred, target)
     scale = call.positive(scale=scale)
     return call.reduce(fuse_whole(_welsch(half_error, 0.5 * scale)))
+
+
+@compiled_when_eager
+def general_robust_loss(
+    pred: Float[ArrayLike, "*batch"],
+    target: Float[ArrayLike, "*batch"],
+    *,
+    alpha: Real[ArrayLike, ""] = 1.0,
+    scale: Real[ArrayLike, ""] = 1.0,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "*reduced"]:
+    r"""From the squared error to losses that ignore outliers, with z = (pred - target) / scale and b = |alpha - 2|:
+
+        loss = b / alpha ((1 + z^2 / b)^(alpha/2) - 1)
+
+    and its limits: z^2 / 2 at `alpha = 2`, log(1 + z^2 / 2) at 0, 1 - exp(-z^2 / 2) at -inf, exp(z^2 / 2) - 1 at inf.
+    All are z^2 / 2 near 0, and the lower `alpha` is, the less an outlier counts. `charbonnier_loss` is its case of
+    `alpha = 1`, `cauchy_loss` 0, `geman_mcclure_loss` -2 and `welsch_loss` -inf; their own formulas keep more digits
+    where z is many orders of magnitude above 1.
+
+    The derivative to `alpha` is the true one everywhere: finite at 0, 0 at infinities. At 2 both sides grow as
+    -z^2 log(b) / 4, and it is inf unless z = 0: where `alpha` is learned, keep it off 2, as by a sigmoid.
+    Near 0 it is z^6 / (24 b^2), a difference of larger terms, right to a few roundings of loss / b.
+
+    The loss alone is least for the lowest `alpha` and the largest `scale`: to learn them, add the logarithm of the
+    distribution's normaliser, or choose them on data held out.
+
+    Args:
+        pred: predictions, floating.
+        target: what they should be, floating, of exactly the shape of `pred`.
+        alpha: any number, -inf and inf included. May be traced.
+        scale: where the loss leaves the squared error; greater than 0, in the unit of `pred`. May be traced.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
+        reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
+
+    Returns:
+        The mean, the sum, or an array of the shape of `pred`; float32 for half-precision inputs.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract; integer targets are refused.
+        ValueError: a Python number `alpha` that is NaN, or `scale` not above 0, or an unknown `reduction`.
+
+    PyTorch: none.
+
+    Elsewhere: `lossfun` of J. T. Barron's robust_loss_pytorch and robust_loss_jax, whose derivatives to `alpha` are 0
+    at 0 and at 2.
+
+    Reference: J. T. Barron, A General and Adaptive Robust Loss Function, arXiv:1701.03077.
+
+    >>> for alpha in (2.0, 1.0, 0.0, -2.0, -jnp.inf):
+    ...     print(alpha, general_robust_loss(jnp.array(10.0), jnp.array(0.0), alpha=alpha).round(4))
+    2.0 50.0
+    1.0 9.0499
+    0.0 3.9318
+    -2.0 1.9231
+    -inf 1.0
+    """
+    call = Call("general_robust_loss", sample_weight, where, reduction)
+    pred, target = call.elementwise_as_given(pred=pred, target=target)
+    half_error = _half_difference(pred, target)
+    alpha = call.any_number(alpha=alpha)
+    scale = call.positive(scale=scale)
+    return call.reduce(fuse_whole(_general_robust(half_error, alpha, scale)))
 
 
 @compiled_when_eager
@@ -922,6 +989,74 @@ def _welsch_derivative(half: Array, unit: Array | float) -> Array:
 @with_derivatives(_welsch_derivative, lambda half, unit: -_bounded_ratio(half, unit) * _welsch_derivative(half, unit))
 def _welsch(half: Array, unit: Array | float) -> Array:
     return -jnp.expm1(-0.5 * jnp.square(_bounded_ratio(half, unit)))
+
+
+class _Shape(NamedTuple):
+    """What the general robust loss and its derivatives have in common, all of it finite."""
+
+    z: Array
+    sign: Array  # Of alpha - 2.
+    b: Array  # |alpha - 2|
+    slope: Array  # alpha / b
+    g: Array  # b log(1 + z^2 / b), which is z^2 for a large b.
+
+    @property
+    def exponent(self) -> Array:
+        """(1 + z^2 / b)^(alpha / 2) is its exponential."""
+        return 0.5 * self.slope * self.g
+
+    def weighted(self, factor: Array) -> Array:
+        """z exp(sign g / 2), the derivative to z, times a factor; either half alone may underflow."""
+        root = jnp.exp(0.25 * self.sign * self.g)
+        return self.z * root * (root * factor)
+
+
+def _shape(half: Array, alpha: Array | float, scale: Array | float) -> _Shape:
+    largest = float(jnp.finfo(half.dtype).max)
+    alpha = jnp.clip(jnp.asarray(alpha, half.dtype), -largest, largest)
+    # At alpha = 2 the loss is z^2 / 2 with any b. A large one keeps the digits, and alpha / b a normal number.
+    b = jnp.where(alpha == 2, largest / 8, jnp.abs(alpha - 2))
+    z = jnp.clip(stable_divide(half, jnp.asarray(0.5 * scale, half.dtype)), -largest, largest)
+    unit = jnp.minimum(0.5 * scale * jnp.sqrt(b), largest)
+    is_square = jnp.square(half / unit) < jnp.finfo(half.dtype).eps
+    g = jnp.where(is_square, jnp.square(z), b * _log1p_square(half, unit))
+    return _Shape(z, jnp.sign(alpha - 2), b, alpha / b, jnp.minimum(g, largest))
+
+
+def _general_robust_derivative(half: Array, alpha: Array | float, scale: Array | float) -> Array:
+    return _shape(half, alpha, scale).weighted(1 / jnp.asarray(0.5 * scale, half.dtype))
+
+
+def _general_robust_derivative_of_alpha(half: Array, alpha: Array | float, scale: Array | float) -> Array:
+    """(t + sign (loss - z loss' / 2)) / b, where t is the derivative of (e^x - 1) / slope to slope, times b."""
+    shape = _shape(half, alpha, scale)
+    x = shape.exponent
+    near = jnp.abs(x) < 1
+    small = jnp.where(near, x, 0.0)
+    series = jnp.zeros_like(x)
+    for n in range(18, -1, -1):
+        series = series * small + (n + 1) / math.factorial(n + 2)
+    slope = jnp.where(near, 1.0, shape.slope)
+    far = (jnp.exp(x) * (x - 1) + 1) / jnp.square(slope)
+    of_slope = jnp.where(near, jnp.square(0.5 * shape.g) * series, far)
+    value = _general_robust(half, alpha, scale)
+    derivative = (of_slope + shape.sign * (value - 0.5 * shape.weighted(shape.z))) / shape.b
+    derivative = jnp.where(jnp.isinf(value), jnp.inf, derivative)
+    derivative = jnp.where(jnp.isinf(alpha), 0.0 * shape.z, derivative)
+    return jnp.where(alpha == 2, jnp.where(shape.z == 0, 0.0, jnp.abs(shape.z) * jnp.inf), derivative)
+
+
+@with_derivatives(
+    _general_robust_derivative,
+    _general_robust_derivative_of_alpha,
+    lambda half, alpha, scale: -_general_robust_derivative(half, alpha, scale) * (0.5 * _shape(half, alpha, scale).z),
+)
+def _general_robust(half: Array, alpha: Array | float, scale: Array | float) -> Array:
+    """(e^x - 1) / slope, which is half of g where the slope is 0."""
+    shape = _shape(half, alpha, scale)
+    x = shape.exponent
+    small = jnp.abs(x) < jnp.finfo(half.dtype).eps
+    return jnp.where(small, 0.5 * shape.g, jnp.expm1(x) / jnp.where(small, 1.0, shape.slope))
 
 
 def _biweight(half: Array, scale: Array | float) -> tuple[Array, Array, Array]:

@@ -47,6 +47,14 @@ def welsch_oracle(pred, target, scale=1.0):
     return 1 - np.exp(-(((pred - target) / scale) ** 2) / 2)
 
 
+def general_robust_oracle(pred, target, alpha=1.0, scale=1.0):
+    limits = {2: lambda u: u / 2, 0: lambda u: np.log1p(u / 2), -INF: lambda u: 1 - np.exp(-u / 2)}
+    square, b = ((pred - target) / scale) ** 2, abs(alpha - 2)
+    if alpha in limits:
+        return limits[alpha](square)
+    return b / alpha * ((1 + square / b) ** (alpha / 2) - 1)
+
+
 def tukey_oracle(pred, target, scale=4.685):
     z = (pred - target) / scale
     return (scale * (1 + 0 * z)) ** 2 / 6 * np.where(abs(z) < 1, 1 - (1 - z**2) ** 3, 1 + 0 * z)
@@ -317,6 +325,38 @@ RECORDS = (
             Extreme(([1e-20], [0.0]), {"scale": 1e-20}, [-math.expm1(-0.5)]),
         ),
         benchmark=Benchmark(lambda xp, pred, target: (1 - xp.exp(-0.5 * (pred - target) ** 2)).mean()),
+    ),
+    Record(
+        jaxloss.general_robust_loss,
+        draw_errors,
+        per_example(general_robust_oracle),
+        about=About(
+            "Regression, outliers, smooth",
+            "values",
+            "floats of the same shape",
+            shown="alpha, scale",
+            note="all of these",
+        ),
+        elementwise=True,
+        admits_any_value=True,
+        variants=({"alpha": 0.7, "scale": 0.8}, {"alpha": 0.0}, {"alpha": -INF}, {"alpha": 2.6, "scale": 1.5}),
+        traced=("alpha", "scale"),
+        differentiable=(0, 1),
+        refuses=(option("scale", -1.0), option("scale", 0), option("alpha", NAN)),
+        stress=Stress(
+            PAIRS, (64, 64), ({"alpha": 1.0}, {"alpha": 0.0}, {"alpha": -INF}, {"alpha": 1.75}), unit="inputs"
+        ),
+        extremes=(
+            Extreme(([1e38, 0.0, 1e-15], [0.0, 0.0, 0.0]), {}, [1e38, 0.0, 5e-31]),
+            Extreme(([1e15, 3.0, 1e-15], [0.0, 0.0, 0.0]), {"alpha": 2.0}, [5e29, 4.5, 5e-31]),
+            Extreme(
+                ([3e38, 0.0, 1e-15], [-3e38, 0.0, 0.0]), {"alpha": 0.0}, [2 * math.log(6e38) - math.log(2), 0, 5e-31]
+            ),
+            Extreme(([3e38, 0.0, 1e-15], [-3e38, 0.0, 0.0]), {"alpha": -INF}, [1.0, 0.0, 5e-31]),
+            Extreme(([2.0, 0.0, 1e-15], [0.0, 0.0, 0.0]), {"alpha": INF}, [math.expm1(2), 0.0, 5e-31]),
+            Extreme(([3e38, 1.0], [-3e38, 0.0]), {"alpha": 1e-30}, [2 * math.log(6e38) - math.log(2), math.log(1.5)]),
+        ),
+        benchmark=Benchmark(lambda xp, pred, target: (xp.sqrt(1 + (pred - target) ** 2) - 1).mean()),
     ),
     Record(
         jaxloss.tukey_loss,

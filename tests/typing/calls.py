@@ -45,6 +45,7 @@ def regression() -> list[Array]:
         jaxloss.cauchy_loss(PARAMETER, SIGNS, scale=np.float32(0.5), reduction="none"),
         jaxloss.geman_mcclure_loss(FLOATS, PARAMETER, scale=2, sample_weight=SHARES, reduction="sum"),
         jaxloss.welsch_loss(FLOATS, SIGNS, scale=0.5),
+        jaxloss.general_robust_loss(PARAMETER, SIGNS, alpha=NUMBER, scale=2, where=COLUMN, reduction=largest),
         jaxloss.tukey_loss(PARAMETER, SIGNS, scale=NUMBER, reduction=jaxloss.reductions.mean),
         jaxloss.msle_loss(nnx.Param(SHARES), SIGNS, where=COLUMN, reduction=largest),
         jaxloss.mape_loss(PARAMETER, SIGNS, eps=NUMBER, reduction="none"),
