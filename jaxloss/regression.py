@@ -994,7 +994,7 @@ def _welsch(half: Array, unit: Array | float) -> Array:
 class _Shape(NamedTuple):
     """What the general robust loss and its derivatives have in common, all of it finite."""
 
-    z: Array
+    half_z: Array  # As z itself may overflow where the derivative does not.
     sign: Array  # Of alpha - 2.
     b: Array  # |alpha - 2|
     slope: Array  # alpha / b
@@ -1005,10 +1005,10 @@ class _Shape(NamedTuple):
         """(1 + z^2 / b)^(alpha / 2) is its exponential."""
         return 0.5 * self.slope * self.g
 
-    def weighted(self, factor: Array) -> Array:
-        """z exp(sign g / 2), the derivative to z, times a factor; either half alone may underflow."""
-        root = jnp.exp(0.25 * self.sign * self.g)
-        return self.z * root * (root * factor)
+    @property
+    def root(self) -> Array:
+        """Of exp(sign g / 2), which times z is the derivative to z; it may underflow where that does not."""
+        return jnp.exp(0.25 * self.sign * self.g)
 
 
 def _shape(half: Array, alpha: Array | float, scale: Array | float) -> _Shape:
@@ -1016,15 +1016,16 @@ def _shape(half: Array, alpha: Array | float, scale: Array | float) -> _Shape:
     alpha = jnp.clip(jnp.asarray(alpha, half.dtype), -largest, largest)
     # At alpha = 2 the loss is z^2 / 2 with any b. A large one keeps the digits, and alpha / b a normal number.
     b = jnp.where(alpha == 2, largest / 8, jnp.abs(alpha - 2))
-    z = jnp.clip(stable_divide(half, jnp.asarray(0.5 * scale, half.dtype)), -largest, largest)
+    half_z = jnp.clip(stable_divide(half, jnp.asarray(scale, half.dtype)), -largest, largest)
     unit = jnp.minimum(0.5 * scale * jnp.sqrt(b), largest)
     is_square = jnp.square(half / unit) < jnp.finfo(half.dtype).eps
-    g = jnp.where(is_square, jnp.square(z), b * _log1p_square(half, unit))
-    return _Shape(z, jnp.sign(alpha - 2), b, alpha / b, jnp.minimum(g, largest))
+    g = jnp.where(is_square, 4 * jnp.square(half_z), b * _log1p_square(half, unit))
+    return _Shape(half_z, jnp.sign(alpha - 2), b, alpha / b, jnp.minimum(g, largest))
 
 
 def _general_robust_derivative(half: Array, alpha: Array | float, scale: Array | float) -> Array:
-    return _shape(half, alpha, scale).weighted(1 / jnp.asarray(0.5 * scale, half.dtype))
+    shape = _shape(half, alpha, scale)
+    return shape.half_z * shape.root * (shape.root * (4 / jnp.asarray(scale, half.dtype)))
 
 
 def _general_robust_derivative_of_alpha(half: Array, alpha: Array | float, scale: Array | float) -> Array:
@@ -1040,16 +1041,16 @@ def _general_robust_derivative_of_alpha(half: Array, alpha: Array | float, scale
     far = (jnp.exp(x) * (x - 1) + 1) / jnp.square(slope)
     of_slope = jnp.where(near, jnp.square(0.5 * shape.g) * series, far)
     value = _general_robust(half, alpha, scale)
-    derivative = (of_slope + shape.sign * (value - 0.5 * shape.weighted(shape.z))) / shape.b
+    derivative = (of_slope + shape.sign * (value - 2 * jnp.square(shape.half_z * shape.root))) / shape.b
     derivative = jnp.where(jnp.isinf(value), jnp.inf, derivative)
-    derivative = jnp.where(jnp.isinf(alpha), 0.0 * shape.z, derivative)
-    return jnp.where(alpha == 2, jnp.where(shape.z == 0, 0.0, jnp.abs(shape.z) * jnp.inf), derivative)
+    derivative = jnp.where(jnp.isinf(alpha), 0.0 * shape.half_z, derivative)
+    return jnp.where(alpha == 2, jnp.where(shape.half_z == 0, 0.0, jnp.abs(shape.half_z) * jnp.inf), derivative)
 
 
 @with_derivatives(
     _general_robust_derivative,
     _general_robust_derivative_of_alpha,
-    lambda half, alpha, scale: -_general_robust_derivative(half, alpha, scale) * (0.5 * _shape(half, alpha, scale).z),
+    lambda half, alpha, scale: -_general_robust_derivative(half, alpha, scale) * _shape(half, alpha, scale).half_z,
 )
 def _general_robust(half: Array, alpha: Array | float, scale: Array | float) -> Array:
     """(e^x - 1) / slope, which is half of g where the slope is 0."""
