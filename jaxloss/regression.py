@@ -905,19 +905,36 @@ def _inverse_root(half: Array, unit: Array | float) -> Array:
     return 1 / jnp.sqrt(1 + jnp.square(jnp.where(_is_far(half, unit), 0.0, half / unit)))
 
 
+def _sine_by_half(half: Array, unit: Array | float) -> Array:
+    return jnp.square(_cosine(half, unit)) * _inverse_length(half, unit)
+
+
+def _sine_by_unit(half: Array, unit: Array | float) -> Array:
+    return -_sine(half, unit) * _cosine(half, unit) * _inverse_length(half, unit)
+
+
+def _cosine_by_unit(half: Array, unit: Array | float) -> Array:
+    return jnp.square(_sine(half, unit)) * _inverse_length(half, unit)
+
+
+def _inverse_length_by_half(half: Array, unit: Array | float) -> Array:
+    return -_sine(half, unit) * jnp.square(_inverse_length(half, unit))
+
+
+def _inverse_length_by_unit(half: Array, unit: Array | float) -> Array:
+    return -_cosine(half, unit) * jnp.square(_inverse_length(half, unit))
+
+
 @with_derivatives(
-    lambda half, unit: jnp.square(_cosine(half, unit)) * _inverse_length(half, unit),
-    lambda half, unit: -_sine(half, unit) * _cosine(half, unit) * _inverse_length(half, unit),
+    _sine_by_half,
+    _sine_by_unit,
 )
 def _sine(half: Array, unit: Array | float) -> Array:
     """y / sqrt(1 + y^2) with y = half / unit."""
     return jnp.where(_is_far(half, unit), jnp.sign(half), half / unit * _inverse_root(half, unit))
 
 
-@with_derivatives(
-    lambda half, unit: -_sine(half, unit) * _cosine(half, unit) * _inverse_length(half, unit),
-    lambda half, unit: jnp.square(_sine(half, unit)) * _inverse_length(half, unit),
-)
+@with_derivatives(_sine_by_unit, _cosine_by_unit)  # The sine's to unit is the cosine's to half.
 def _cosine(half: Array, unit: Array | float) -> Array:
     """1 / sqrt(1 + y^2) with y = half / unit."""
     far = _is_far(half, unit)
@@ -925,8 +942,8 @@ def _cosine(half: Array, unit: Array | float) -> Array:
 
 
 @with_derivatives(
-    lambda half, unit: -_sine(half, unit) * jnp.square(_inverse_length(half, unit)),
-    lambda half, unit: -_cosine(half, unit) * jnp.square(_inverse_length(half, unit)),
+    _inverse_length_by_half,
+    _inverse_length_by_unit,
 )
 def _inverse_length(half: Array, unit: Array | float) -> Array:
     """1 / sqrt(half^2 + unit^2)"""
