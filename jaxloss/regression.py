@@ -3,7 +3,7 @@
 import math
 import numbers
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from jaxloss._contracts.arrays import nan_outside, single_precision
 from jaxloss._eager import compiled_when_eager
 from jaxloss._numerics.derivatives import with_derivatives
 from jaxloss._numerics.safe import nan_unless, safe_multiply, stable_divide
-from jaxloss._numerics.xla import FUSES_CASTS_INTO_SUMS, fuse_whole
+from jaxloss._numerics.xla import FUSES_CASTS_INTO_SUMS, between_divisions, fuse_whole
 from jaxloss._typing import ArrayLike
 from jaxloss.reductions import Reduction
 
@@ -183,7 +183,7 @@ def huber_loss(
     """
     call = Call("huber_loss", sample_weight, where, reduction)
     pred, target = call.elementwise_as_given(pred=pred, target=target)
-    half_error = 0.5 * single_precision(pred) - 0.5 * single_precision(target)
+    half_error = _half_difference(pred, target)
     delta = call.positive(delta=delta)
     return call.reduce(_huber(half_error, delta))
 
@@ -229,6 +229,424 @@ def log_cosh_loss(
     call = Call("log_cosh_loss", sample_weight, where, reduction)
     pred, target = call.elementwise_as_given(pred=pred, target=target)
     return call.reduce(fuse_whole(_log_cosh(_difference(pred, target))))
+
+
+@compiled_when_eager
+def charbonnier_loss(
+    pred: Float[ArrayLike, "*batch"],
+    target: Float[ArrayLike, "*batch"],
+    *,
+    scale: Real[ArrayLike, ""] = 1.0,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "*reduced"]:
+    r"""Half the squared error near 0, absolute error beyond, smooth to every order, with z = (pred - target) / scale:
+
+        loss = sqrt(1 + z^2) - 1
+
+    It is `general_robust_loss` with `alpha = 1`; its slope is at most 1/scale.
+
+    Args:
+        pred: predictions, floating.
+        target: what they should be, floating, of exactly the shape of `pred`.
+        scale: where the two meet; greater than 0, in the unit of `pred`. May be traced.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
+        reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
+
+    Returns:
+        The mean, the sum, or an array of the shape of `pred`; float32 for half-precision inputs.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract; integer targets are refused.
+        ValueError: a Python number `scale` not above 0, or an unknown `reduction`.
+
+    PyTorch: none.
+
+    Elsewhere: `kornia.losses.charbonnier_loss` has `scale = 1`. BasicSR's CharbonnierLoss is sqrt(d^2 + eps), which is
+    `scale` times this loss, and `scale`, with scale = sqrt(eps). The pseudo-Huber loss is scale^2 times this one.
+
+    Reference: P. Charbonnier, L. Blanc-Feraud, G. Aubert and M. Barlaud, Two Deterministic Half-Quadratic
+    Regularization Algorithms for Computed Imaging, 1994, doi:10.1109/ICIP.1994.413553.
+
+    >>> print(charbonnier_loss(jnp.array([0.0, 1.5]), jnp.array([0.0, 0.0]), scale=2.0, reduction="none"))
+    [0.   0.25]
+    """
+    call = Call("charbonnier_loss", sample_weight, where, reduction)
+    pred, target = call.elementwise_as_given(pred=pred, target=target)
+    half_error = _half_difference(pred, target)
+    scale = call.positive(scale=scale)
+    return call.reduce(fuse_whole(_charbonnier(half_error, 0.5 * scale)))
+
+
+@compiled_when_eager
+def cauchy_loss(
+    pred: Float[ArrayLike, "*batch"],
+    target: Float[ArrayLike, "*batch"],
+    *,
+    scale: Real[ArrayLike, ""] = 1.0,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "*reduced"]:
+    r"""Half the squared error near 0, its logarithm far out, with z = (pred - target) / scale:
+
+        loss = log(1 + z^2 / 2)
+
+    It is `general_robust_loss` with `alpha = 0`, and but for a constant the negative log-likelihood of Student's
+    distribution with one degree of freedom. Its slope is largest at |z| = sqrt(2), and falls to 0 beyond.
+
+    Args:
+        pred: predictions, floating.
+        target: what they should be, floating, of exactly the shape of `pred`.
+        scale: beyond which an error counts as an outlier; greater than 0, in the unit of `pred`. May be traced.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
+        reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
+
+    Returns:
+        The mean, the sum, or an array of the shape of `pred`; float32 for half-precision inputs.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract; integer targets are refused.
+        ValueError: a Python number `scale` not above 0, or an unknown `reduction`.
+
+    PyTorch: none.
+
+    Elsewhere: `kornia.losses.cauchy_loss` has `scale = 1`. The Cauchy loss of `scipy.optimize.least_squares` is
+    log(1 + z^2).
+
+    Reference: M. J. Black and P. Anandan, The Robust Estimation of Multiple Motions, 1996, doi:10.1006/cviu.1996.0006.
+
+    >>> print(cauchy_loss(jnp.array([0.0, 100.0]), jnp.array([0.0, 0.0]), reduction="none").round(4))
+    [0.     8.5174]
+    """
+    call = Call("cauchy_loss", sample_weight, where, reduction)
+    pred, target = call.elementwise_as_given(pred=pred, target=target)
+    half_error = _half_difference(pred, target)
+    scale = call.positive(scale=scale)
+    return call.reduce(fuse_whole(_log1p_square(half_error, math.sqrt(0.5) * scale)))
+
+
+@compiled_when_eager
+def geman_mcclure_loss(
+    pred: Float[ArrayLike, "*batch"],
+    target: Float[ArrayLike, "*batch"],
+    *,
+    scale: Real[ArrayLike, ""] = 1.0,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "*reduced"]:
+    r"""Half the squared error near 0, and never more than 2, with z = (pred - target) / scale:
+
+        loss = 2 z^2 / (z^2 + 4)
+
+    It is `general_robust_loss` with `alpha = -2`. Far out its slope vanishes: an error of many scales teaches nothing.
+
+    Args:
+        pred: predictions, floating.
+        target: what they should be, floating, of exactly the shape of `pred`.
+        scale: beyond which an error counts as an outlier; greater than 0, in the unit of `pred`. May be traced.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
+        reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
+
+    Returns:
+        The mean, the sum, or an array of the shape of `pred`; float32 for half-precision inputs.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract; integer targets are refused.
+        ValueError: a Python number `scale` not above 0, or an unknown `reduction`.
+
+    PyTorch: none.
+
+    Elsewhere: `kornia.losses.geman_mcclure_loss` has `scale = 1`. Others write z^2 / (z^2 + 1), which is half of this
+    loss at half the scale.
+
+    Reference: S. Geman and D. E. McClure, Statistical Methods for Tomographic Image Reconstruction, 1987; in this form
+    J. T. Barron, A General and Adaptive Robust Loss Function, arXiv:1701.03077.
+
+    >>> print(geman_mcclure_loss(jnp.array([0.0, 2.0, 1e30]), jnp.zeros(3), reduction="none"))
+    [0. 1. 2.]
+    """
+    call = Call("geman_mcclure_loss", sample_weight, where, reduction)
+    pred, target = call.elementwise_as_given(pred=pred, target=target)
+    half_error = _half_difference(pred, target)
+    scale = call.positive(scale=scale)
+    return call.reduce(fuse_whole(_geman_mcclure(half_error, scale)))
+
+
+@compiled_when_eager
+def welsch_loss(
+    pred: Float[ArrayLike, "*batch"],
+    target: Float[ArrayLike, "*batch"],
+    *,
+    scale: Real[ArrayLike, ""] = 1.0,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "*reduced"]:
+    r"""Half the squared error near 0, and never more than 1, with z = (pred - target) / scale:
+
+        loss = 1 - exp(-z^2 / 2)
+
+    It is `general_robust_loss` with `alpha = -inf`. An error of more than a few scales has no gradient.
+
+    Args:
+        pred: predictions, floating.
+        target: what they should be, floating, of exactly the shape of `pred`.
+        scale: beyond which an error counts as an outlier; greater than 0, in the unit of `pred`. May be traced.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
+        reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
+
+    Returns:
+        The mean, the sum, or an array of the shape of `pred`; float32 for half-precision inputs.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract; integer targets are refused.
+        ValueError: a Python number `scale` not above 0, or an unknown `reduction`.
+
+    PyTorch: none.
+
+    Elsewhere: `kornia.losses.welsch_loss` has `scale = 1`. It is the Leclerc loss; maximising the correntropy is
+    minimising it.
+
+    Reference: J. E. Dennis and R. E. Welsch, Techniques for Nonlinear Least Squares and Robust Regression, 1978,
+    doi:10.1080/03610917808812083.
+
+    >>> print(welsch_loss(jnp.array([0.0, 1.0, 1e30]), jnp.zeros(3), reduction="none").round(4))
+    [0.     0.3935 1.    ]
+    """
+    call = Call("welsch_loss", sample_weight, where, reduction)
+    pred, target = call.elementwise_as_given(pred=pred, target=target)
+    half_error = _half_difference(pred, target)
+    scale = call.positive(scale=scale)
+    return call.reduce(fuse_whole(_welsch(half_error, 0.5 * scale)))
+
+
+@compiled_when_eager
+def general_robust_loss(
+    pred: Float[ArrayLike, "*batch"],
+    target: Float[ArrayLike, "*batch"],
+    *,
+    alpha: Real[ArrayLike, ""] = 1.0,
+    scale: Real[ArrayLike, ""] = 1.0,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "*reduced"]:
+    r"""From the squared error to losses that ignore outliers, with z = (pred - target) / scale and b = |alpha - 2|:
+
+        loss = b / alpha ((1 + z^2 / b)^(alpha/2) - 1)
+
+    and its limits: z^2 / 2 at `alpha = 2`, log(1 + z^2 / 2) at 0, 1 - exp(-z^2 / 2) at -inf, exp(z^2 / 2) - 1 at inf.
+    All are z^2 / 2 near 0, and the lower `alpha` is, the less an outlier counts. `charbonnier_loss` is its case of
+    `alpha = 1`, `cauchy_loss` 0, `geman_mcclure_loss` -2 and `welsch_loss` -inf; their own formulas keep more digits
+    where z is many orders of magnitude above 1.
+
+    The derivative to `alpha` is the true one everywhere: finite at 0, 0 at infinities. At 2 both sides grow as
+    -z^2 log(b) / 4, and it is inf unless z = 0: where `alpha` is learned, keep it off 2, as by a sigmoid.
+    Near 0 it is z^6 / (24 b^2), a difference of larger terms, right to a few roundings of loss / b.
+
+    The loss alone is least for the lowest `alpha` and the largest `scale`: to learn them, add the logarithm of the
+    distribution's normaliser, or choose them on data held out.
+
+    Args:
+        pred: predictions, floating.
+        target: what they should be, floating, of exactly the shape of `pred`.
+        alpha: any number, -inf and inf included. May be traced.
+        scale: where the loss leaves the squared error; greater than 0, in the unit of `pred`. May be traced.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
+        reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
+
+    Returns:
+        The mean, the sum, or an array of the shape of `pred`; float32 for half-precision inputs.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract; integer targets are refused.
+        ValueError: a Python number `alpha` that is NaN, or `scale` not above 0, or an unknown `reduction`.
+
+    PyTorch: none.
+
+    Elsewhere: `lossfun` of J. T. Barron's robust_loss_pytorch and robust_loss_jax, whose derivatives to `alpha` are 0
+    at 0 and at 2.
+
+    Reference: J. T. Barron, A General and Adaptive Robust Loss Function, arXiv:1701.03077.
+
+    >>> for alpha in (2.0, 1.0, 0.0, -2.0, -jnp.inf):
+    ...     print(alpha, general_robust_loss(jnp.array(10.0), jnp.array(0.0), alpha=alpha).round(4))
+    2.0 50.0
+    1.0 9.0499
+    0.0 3.9318
+    -2.0 1.9231
+    -inf 1.0
+    """
+    call = Call("general_robust_loss", sample_weight, where, reduction)
+    pred, target = call.elementwise_as_given(pred=pred, target=target)
+    half_error = _half_difference(pred, target)
+    alpha = call.any_number(alpha=alpha)
+    scale = call.positive(scale=scale)
+    return call.reduce(fuse_whole(_general_robust(half_error, alpha, scale)))
+
+
+@compiled_when_eager
+def tukey_loss(
+    pred: Float[ArrayLike, "*batch"],
+    target: Float[ArrayLike, "*batch"],
+    *,
+    scale: Real[ArrayLike, ""] = 4.685,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "*reduced"]:
+    r"""Tukey's biweight: half the squared error near 0, constant beyond `scale`, with d = pred - target, z = d / scale:
+
+        scale^2 / 6 (1 - (1 - z^2)^3)    if |z| < 1
+        scale^2 / 6                      otherwise
+
+    Its slope is d (1 - z^2)^2, and 0 beyond `scale`: an outlier has no gradient. The default is 95 % efficient where
+    errors are normal of deviation 1: divide `pred` and `target` by the deviation, or multiply `scale` by it.
+
+    Args:
+        pred: predictions, floating.
+        target: what they should be, floating, of exactly the shape of `pred`.
+        scale: beyond which the loss is constant; greater than 0, in the unit of `pred`. May be traced.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
+        reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
+
+    Returns:
+        The mean, the sum, or an array of the shape of `pred`; float32 for half-precision inputs.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract; integer targets are refused.
+        ValueError: a Python number `scale` not above 0, or an unknown `reduction`.
+
+    PyTorch: none.
+
+    Elsewhere: `statsmodels.robust.norms.TukeyBiweight`, its `c` is `scale`.
+
+    Reference: A. E. Beaton and J. W. Tukey, The Fitting of Power Series, Meaning Polynomials, Illustrated on
+    Band-Spectroscopic Data, 1974, doi:10.1080/00401706.1974.10489171.
+
+    >>> print(tukey_loss(jnp.array([0.1, 3.0, 1e30]), jnp.zeros(3), scale=3.0, reduction="none").round(4))
+    [0.005 1.5   1.5  ]
+    """
+    call = Call("tukey_loss", sample_weight, where, reduction)
+    pred, target = call.elementwise_as_given(pred=pred, target=target)
+    half_error = _half_difference(pred, target)
+    scale = call.positive(scale=scale)
+    return call.reduce(fuse_whole(_tukey(half_error, scale)))
+
+
+@compiled_when_eager
+def msle_loss(
+    pred: Float[ArrayLike, "*batch"],
+    target: Float[ArrayLike, "*batch"],
+    *,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "*reduced"]:
+    r"""Squared difference of logarithms, the relative error of numbers that are at least 0:
+
+        loss = (log(1 + pred) - log(1 + target))^2
+
+    A prediction that is too low costs more than one that is too high by as much. It keeps its digits where the two
+    nearly agree. A number below 0 gives NaN, it is not clipped.
+
+    Args:
+        pred: predictions, at least 0, floating.
+        target: what they should be, at least 0, floating, of exactly the shape of `pred`.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
+        reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
+
+    Returns:
+        The mean, the sum, or an array of the shape of `pred`; float32 for half-precision inputs.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract; integer targets are refused.
+        ValueError: unknown `reduction`.
+        JaxRuntimeError: under `chex.chexify`, a negative `pred` or `target`.
+
+    PyTorch: none.
+
+    Elsewhere: `keras.losses.MeanSquaredLogarithmicError` takes 1e-7 for what is below it; scikit-learn's
+    `mean_squared_log_error` refuses negative numbers.
+
+    Reference: C. Tofallis, A Better Measure of Relative Prediction Accuracy for Model Selection and Model Estimation,
+    2015, doi:10.1057/jors.2014.103.
+
+    >>> print(msle_loss(jnp.array([0.0, 99.0]), jnp.array([0.0, 9.0]), reduction="none").round(4))
+    [0.     5.3019]
+    """
+    call = Call("msle_loss", sample_weight, where, reduction)
+    pred, target = call.elementwise(pred=pred, target=target)
+    pred = call.nonnegative_values("An output of any sign wants a softplus.", pred=pred)
+    target = call.nonnegative_values(target=target)
+    return call.reduce(fuse_whole(_squared_log_ratio(pred, target)))
+
+
+@compiled_when_eager
+def mape_loss(
+    pred: Float[ArrayLike, "*batch"],
+    target: Float[ArrayLike, "*batch"],
+    *,
+    eps: Real[ArrayLike, ""] = 1e-7,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "*reduced"]:
+    r"""Absolute percentage error, in per cent of the target:
+
+        loss = 100 |pred - target| / max(|target|, eps)
+
+    A target near 0 outweighs all others. Targets smaller than `eps` count as `eps`. The gradient at 0 is 0.
+
+    Args:
+        pred: predictions, floating.
+        target: what they should be, floating, of exactly the shape of `pred`.
+        eps: the least size of a target, greater than 0, in the unit of `target`. May be traced.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
+        reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
+
+    Returns:
+        The mean, the sum, or an array of the shape of `pred`; float32 for half-precision inputs.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract; integer targets are refused.
+        ValueError: a Python number `eps` not above 0, or an unknown `reduction`.
+
+    PyTorch: none.
+
+    Elsewhere: `keras.losses.MeanAbsolutePercentageError` is this loss, with `eps = 1e-7`. scikit-learn's
+    `mean_absolute_percentage_error` (an eps of 2.2e-16) and torchmetrics' `MeanAbsolutePercentageError` (1.17e-6) are
+    fractions, not per cent.
+
+    Reference: R. J. Hyndman and A. B. Koehler, Another Look at Measures of Forecast Accuracy, 2006,
+    doi:10.1016/j.ijforecast.2006.03.001.
+
+    >>> mape_loss(jnp.array([2.5, 8.0]), jnp.array([2.0, -4.0]), reduction="none")
+    Array([ 25., 300.], dtype=float32)
+    """
+    call = Call("mape_loss", sample_weight, where, reduction)
+    pred, target = call.elementwise(pred=pred, target=target)
+    eps = call.positive(eps=eps)
+    return call.reduce(fuse_whole(_percentage_error(pred, target, eps)))
 
 
 @compiled_when_eager
@@ -452,7 +870,6 @@ def _smooth_l1(error: Array, beta: Array | float) -> Array:
     lambda half, delta: jax.nn.relu(2 * jnp.abs(half) - delta),
 )
 def _huber(half: Array, delta: Array | float) -> Array:
-    """Takes half the error, which never overflows."""
     size = jnp.abs(half)
     return jnp.where(2 * size < delta, 2 * jnp.square(half), 2 * (delta * (size - 0.25 * delta)))
 
@@ -467,6 +884,262 @@ def _log_cosh(error: Array) -> Array:
         excess = (1 + excess) * square * (1 / (power * (power - 1)))
     u = jnp.expm1(-size)
     return jnp.where(near, 0.0, size) + jnp.log1p(jnp.where(near, excess, u + 0.5 * jnp.square(u)))
+
+
+def _half_difference(pred: Array, target: Array) -> Array:
+    """Half the error, which never overflows."""
+    return 0.5 * single_precision(pred) - 0.5 * single_precision(target)
+
+
+def _is_far(half: Array, unit: Array | float) -> Array:
+    """Where 1 + y^2 is y^2, with y = half / unit; the square overflows soon after."""
+    return jnp.abs(half / unit) > 0.5 * math.sqrt(jnp.finfo(half.dtype).max)
+
+
+# Sine, cosine and one over the hypotenuse of a right triangle, whose legs are half the error and the unit. Formulas of
+# them neither overflow nor underflow before their result does, and neither do their derivatives.
+
+
+def _inverse_root(half: Array, unit: Array | float) -> Array:
+    """1 / sqrt(1 + y^2) with y = half / unit, but 1 where y is far."""
+    return 1 / jnp.sqrt(1 + jnp.square(jnp.where(_is_far(half, unit), 0.0, half / unit)))
+
+
+def _sine_by_half(half: Array, unit: Array | float) -> Array:
+    return jnp.square(_cosine(half, unit)) * _inverse_length(half, unit)
+
+
+def _sine_by_unit(half: Array, unit: Array | float) -> Array:
+    return -_sine(half, unit) * _cosine(half, unit) * _inverse_length(half, unit)
+
+
+def _cosine_by_unit(half: Array, unit: Array | float) -> Array:
+    return jnp.square(_sine(half, unit)) * _inverse_length(half, unit)
+
+
+def _inverse_length_by_half(half: Array, unit: Array | float) -> Array:
+    return -_sine(half, unit) * jnp.square(_inverse_length(half, unit))
+
+
+def _inverse_length_by_unit(half: Array, unit: Array | float) -> Array:
+    return -_cosine(half, unit) * jnp.square(_inverse_length(half, unit))
+
+
+@with_derivatives(
+    _sine_by_half,
+    _sine_by_unit,
+)
+def _sine(half: Array, unit: Array | float) -> Array:
+    """y / sqrt(1 + y^2) with y = half / unit."""
+    return jnp.where(_is_far(half, unit), jnp.sign(half), half / unit * _inverse_root(half, unit))
+
+
+@with_derivatives(_sine_by_unit, _cosine_by_unit)  # The sine's to unit is the cosine's to half.
+def _cosine(half: Array, unit: Array | float) -> Array:
+    """1 / sqrt(1 + y^2) with y = half / unit."""
+    far = _is_far(half, unit)
+    return jnp.where(far, unit / jnp.where(far, jnp.abs(half), 1.0), _inverse_root(half, unit))
+
+
+@with_derivatives(
+    _inverse_length_by_half,
+    _inverse_length_by_unit,
+)
+def _inverse_length(half: Array, unit: Array | float) -> Array:
+    """1 / sqrt(half^2 + unit^2)"""
+    far = _is_far(half, unit)
+    return jnp.where(far, 1 / jnp.where(far, jnp.abs(half), 1.0), _inverse_root(half, unit) * (1 / unit))
+
+
+@with_derivatives(
+    lambda half, unit: stable_divide(_sine(half, unit), unit),
+    lambda half, unit: -_sine(half, unit) * stable_divide(between_divisions(stable_divide(half, unit)), unit),
+)
+def _charbonnier(half: Array, unit: Array | float) -> Array:
+    """sqrt(1 + y^2) - 1 with y = half / unit."""
+    return half / unit * (_sine(half, unit) / (1 + _cosine(half, unit)))
+
+
+@with_derivatives(
+    lambda half, unit: 2 * _sine(half, unit) * _inverse_length(half, unit),
+    lambda half, unit: -2 * stable_divide(jnp.square(_sine(half, unit)), unit),
+)
+def _log1p_square(half: Array, unit: Array | float) -> Array:
+    """log(1 + y^2) with y = half / unit, also where y^2 or y overflows: there it is four times log(sqrt(y))."""
+    far, size = _is_far(half, unit), jnp.abs(half)
+    logarithm = jnp.log1p(jnp.where(far, jnp.sqrt(size) / jnp.sqrt(unit), jnp.square(half / unit)))
+    return jnp.where(far, 4 * logarithm, logarithm)
+
+
+def _geman_mcclure_derivative(half: Array, unit: Array | float) -> Array:
+    """4 y / (1 + y^2)^2 / unit. XLA:CPU would store it as sines and cosines, or with the 4 outside."""
+    far = _is_far(half, unit)
+    y = jnp.where(far, 0.0, stable_divide(half, unit))
+    weight = 1 / (1 + jnp.square(y))
+    inverse = 1 / jnp.where(far, half, 1.0)
+    cotangent = unit * inverse
+    return jnp.where(far, 4 * cotangent * (cotangent * inverse), 4 * y * weight * stable_divide(weight, unit))
+
+
+@with_derivatives(
+    _geman_mcclure_derivative,
+    lambda half, unit: -4 * _sine(half, unit) * _cosine(half, unit) * (_sine(half, unit) * _inverse_length(half, unit)),
+)
+def _geman_mcclure(half: Array, unit: Array | float) -> Array:
+    """2 y^2 / (1 + y^2) with y = half / unit."""
+    square = jnp.square(half / unit)
+    return jnp.where(_is_far(half, unit), 2.0, 2 * square * (1 / (1 + square)))
+
+
+def _bounded_ratio(half: Array, unit: Array | float) -> Array:
+    """half / unit, no larger than what has a square."""
+    largest = 0.5 * math.sqrt(jnp.finfo(half.dtype).max)
+    return jnp.clip(stable_divide(half, unit), -largest, largest)
+
+
+def _welsch_derivative(half: Array, unit: Array | float) -> Array:
+    z = _bounded_ratio(half, unit)
+    root = jnp.exp(-0.25 * jnp.square(z))  # Of the weight, which may underflow where the derivative does not.
+    return stable_divide(z * root, unit) * root
+
+
+@with_derivatives(_welsch_derivative, lambda half, unit: -_bounded_ratio(half, unit) * _welsch_derivative(half, unit))
+def _welsch(half: Array, unit: Array | float) -> Array:
+    return -jnp.expm1(-0.5 * jnp.square(_bounded_ratio(half, unit)))
+
+
+class _Shape(NamedTuple):
+    """What the general robust loss and its derivatives have in common, all of it finite."""
+
+    half_z: Array  # As z itself may overflow where the derivative does not.
+    sign: Array  # Of alpha - 2.
+    b: Array  # |alpha - 2|
+    slope: Array  # alpha / b
+    g: Array  # b log(1 + z^2 / b), which is z^2 for a large b.
+
+    @property
+    def exponent(self) -> Array:
+        """(1 + z^2 / b)^(alpha / 2) is its exponential."""
+        return 0.5 * self.slope * self.g
+
+    @property
+    def root(self) -> Array:
+        """Of exp(sign g / 2), which times z is the derivative to z; it may underflow where that does not."""
+        return jnp.exp(0.25 * self.sign * self.g)
+
+
+def _shape(half: Array, alpha: Array | float, scale: Array | float) -> _Shape:
+    largest = float(jnp.finfo(half.dtype).max)
+    alpha = jnp.clip(jnp.asarray(alpha, half.dtype), -largest, largest)
+    # At alpha = 2 the loss is z^2 / 2 with any b. A large one keeps the digits, and alpha / b a normal number.
+    b = jnp.where(alpha == 2, largest / 8, jnp.abs(alpha - 2))
+    half_z = jnp.clip(stable_divide(half, jnp.asarray(scale, half.dtype)), -largest, largest)
+    unit = jnp.minimum(0.5 * scale * jnp.sqrt(b), largest)
+    is_square = jnp.square(half / unit) < jnp.finfo(half.dtype).eps
+    g = jnp.where(is_square, 4 * jnp.square(half_z), b * _log1p_square(half, unit))
+    return _Shape(half_z, jnp.sign(alpha - 2), b, alpha / b, jnp.minimum(g, largest))
+
+
+def _general_robust_derivative(half: Array, alpha: Array | float, scale: Array | float) -> Array:
+    shape = _shape(half, alpha, scale)
+    return shape.half_z * shape.root * (shape.root * (4 / jnp.asarray(scale, half.dtype)))
+
+
+def _general_robust_derivative_of_alpha(half: Array, alpha: Array | float, scale: Array | float) -> Array:
+    """(t + sign (loss - z loss' / 2)) / b, where t is the derivative of (e^x - 1) / slope to slope, times b."""
+    shape = _shape(half, alpha, scale)
+    x = shape.exponent
+    near = jnp.abs(x) < 1
+    small = jnp.where(near, x, 0.0)
+    series = jnp.zeros_like(x)
+    for n in range(18, -1, -1):
+        series = series * small + (n + 1) / math.factorial(n + 2)
+    slope = jnp.where(near, 1.0, shape.slope)
+    far = (jnp.exp(x) * (x - 1) + 1) / jnp.square(slope)
+    of_slope = jnp.where(near, jnp.square(0.5 * shape.g) * series, far)
+    value = _general_robust(half, alpha, scale)
+    derivative = (of_slope + shape.sign * (value - 2 * jnp.square(shape.half_z * shape.root))) / shape.b
+    derivative = jnp.where(jnp.isinf(value), jnp.inf, derivative)
+    derivative = jnp.where(jnp.isinf(alpha), 0.0 * shape.half_z, derivative)
+    return jnp.where(alpha == 2, jnp.where(shape.half_z == 0, 0.0, jnp.abs(shape.half_z) * jnp.inf), derivative)
+
+
+@with_derivatives(
+    _general_robust_derivative,
+    _general_robust_derivative_of_alpha,
+    lambda half, alpha, scale: -_general_robust_derivative(half, alpha, scale) * _shape(half, alpha, scale).half_z,
+)
+def _general_robust(half: Array, alpha: Array | float, scale: Array | float) -> Array:
+    """(e^x - 1) / slope, which is half of g where the slope is 0."""
+    shape = _shape(half, alpha, scale)
+    x = shape.exponent
+    small = jnp.abs(x) < jnp.finfo(half.dtype).eps
+    return jnp.where(small, 0.5 * shape.g, jnp.expm1(x) / jnp.where(small, 1.0, shape.slope))
+
+
+def _biweight(half: Array, scale: Array | float) -> tuple[Array, Array, Array]:
+    """The error d, no larger than the scale c, z = d / c, and 1 - z^2."""
+    error = jnp.clip(2 * half, -scale, scale)
+    z = stable_divide(error, scale)
+    return error, z, (1 - z) * (1 + z)
+
+
+def _tukey_derivative(half: Array, scale: Array | float) -> Array:
+    error, _, w = _biweight(half, scale)
+    return 2 * error * jnp.square(w)
+
+
+def _tukey_derivative_of_scale(half: Array, scale: Array | float) -> Array:
+    error, z, w = _biweight(half, scale)
+    return error * (z * z * z) * ((1 + 2 * w) / 3)
+
+
+@with_derivatives(_tukey_derivative, _tukey_derivative_of_scale)
+def _tukey(half: Array, scale: Array | float) -> Array:
+    """c^2 (1 - w^3) / 6 with w = 1 - z^2, as d^2 (1 + w + w^2) / 6."""
+    error, _, w = _biweight(half, scale)
+    return error * (error * ((1 + w + jnp.square(w)) / 6))
+
+
+@with_derivatives(lambda pred, target: 1 / (1 + pred), lambda pred, target: -1 / (1 + target))
+def _log_ratio(pred: Array, target: Array) -> Array:
+    """log(1 + pred) - log(1 + target), without cancellation."""
+    low, high = jnp.minimum(pred, target), jnp.maximum(pred, target)
+    return jnp.where(pred < target, -1.0, 1.0) * jnp.log1p((high - low) / (1 + low))
+
+
+@with_derivatives(
+    lambda pred, target: 2 * _log_ratio(pred, target) / (1 + pred),
+    lambda pred, target: -2 * _log_ratio(pred, target) / (1 + target),
+)
+def _squared_log_ratio(pred: Array, target: Array) -> Array:
+    return jnp.square(_log_ratio(pred, target))
+
+
+def _half_by_size(pred: Array, target: Array, eps: Array | float) -> tuple[Array, Array]:
+    """Half the error by the size of the target, and that size."""
+    size = jnp.maximum(jnp.abs(target), eps)
+    return stable_divide(0.5 * pred - 0.5 * target, size), size
+
+
+def _percentage_slope(pred: Array, target: Array, eps: Array | float) -> Array:
+    return stable_divide(100 * jnp.sign(pred - target), jnp.maximum(jnp.abs(target), eps))
+
+
+def _percentage_slope_of_target(pred: Array, target: Array, eps: Array | float) -> Array:
+    clamped = jnp.abs(target) <= eps
+    ratio = jnp.where(clamped, 1.0, stable_divide(pred, jnp.where(clamped, 1.0, target)))
+    return -ratio * _percentage_slope(pred, target, eps)
+
+
+def _percentage_slope_of_eps(pred: Array, target: Array, eps: Array | float) -> Array:
+    half, size = _half_by_size(pred, target, eps)
+    return jnp.where(jnp.abs(target) < eps, -200 * stable_divide(between_divisions(jnp.abs(half)), size), 0.0)
+
+
+@with_derivatives(_percentage_slope, _percentage_slope_of_target, _percentage_slope_of_eps)
+def _percentage_error(pred: Array, target: Array, eps: Array | float) -> Array:
+    return 200 * jnp.abs(_half_by_size(pred, target, eps)[0])
 
 
 def _tilt(target: Array, pred: Array, q: Array | float) -> Array:

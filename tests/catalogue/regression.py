@@ -30,6 +30,48 @@ def log_cosh_oracle(pred, target):
     return np.log(np.cosh(error))
 
 
+def charbonnier_oracle(pred, target, scale=1.0):
+    return np.sqrt(1 + ((pred - target) / scale) ** 2) - 1
+
+
+def cauchy_oracle(pred, target, scale=1.0):
+    return np.log1p(((pred - target) / scale) ** 2 / 2)
+
+
+def geman_mcclure_oracle(pred, target, scale=1.0):
+    square = ((pred - target) / scale) ** 2
+    return 2 * square / (square + 4)
+
+
+def welsch_oracle(pred, target, scale=1.0):
+    return 1 - np.exp(-(((pred - target) / scale) ** 2) / 2)
+
+
+def general_robust_oracle(pred, target, alpha=1.0, scale=1.0):
+    limits = {2: lambda u: u / 2, 0: lambda u: np.log1p(u / 2), -INF: lambda u: 1 - np.exp(-u / 2)}
+    square, b = ((pred - target) / scale) ** 2, abs(alpha - 2)
+    if alpha in limits:
+        return limits[alpha](square)
+    return b / alpha * ((1 + square / b) ** (alpha / 2) - 1)
+
+
+def tukey_oracle(pred, target, scale=4.685):
+    z = (pred - target) / scale
+    return (scale * (1 + 0 * z)) ** 2 / 6 * np.where(abs(z) < 1, 1 - (1 - z**2) ** 3, 1 + 0 * z)
+
+
+def draw_positive(rng: np.random.Generator, batch: tuple[int, ...], options: dict[str, Any]) -> Arrays:
+    return 3 * rng.random(size=batch), 0.1 + 3 * rng.random(size=batch)
+
+
+def msle_oracle(pred, target):
+    return (np.log1p(pred) - np.log1p(target)) ** 2
+
+
+def mape_oracle(pred, target, eps=1e-7):
+    return 100 * abs(pred - target) / np.maximum(abs(target), eps)
+
+
 def draw_quantiles(rng: np.random.Generator, batch: tuple[int, ...], options: dict[str, Any]) -> Arrays:
     """An array of quantiles has as many as the last axis of the batch."""
     pred, target = draw_errors(rng, batch, options)
@@ -80,6 +122,12 @@ def poisson_oracle(pred, target, log_input=True, full=False, eps=1e-8):
 def plain_smooth_l1(xp: Any, pred: Any, target: Any) -> Any:
     error = abs(pred - target)
     return xp.where(error < 1, 0.5 * error**2, error - 0.5).mean()
+
+
+def plain_tukey(xp: Any, pred: Any, target: Any) -> Any:
+    error = pred - target
+    inside = 1 - (1 - (error / 4.685) ** 2) ** 3
+    return 4.685**2 / 6 * xp.where(abs(error) < 4.685, inside, 1.0).mean()
 
 
 def plain_quantile(xp: Any, pred: Any, target: Any) -> Any:
@@ -198,6 +246,184 @@ RECORDS = (
             lambda xp, pred, target: xp.log(xp.cosh(pred - target)).mean(),
             optax=lambda losses, *arrays: losses.log_cosh(*arrays).mean(),
         ),
+    ),
+    Record(
+        jaxloss.charbonnier_loss,
+        draw_errors,
+        per_example(charbonnier_oracle),
+        about=About("Regression, outliers, smooth", "values", "floats of the same shape", shown="scale"),
+        elementwise=True,
+        admits_any_value=True,
+        variants=({}, {"scale": 0.3}),
+        traced=("scale",),
+        differentiable=(0, 1),
+        refuses=(option("scale", -1.0), option("scale", 0)),
+        stress=Stress(PAIRS, (4, 5), ({}, {"scale": 0.3}, {"scale": 1e-30}, {"scale": 1e30})),
+        extremes=(
+            Extreme(([1e38, 0.0, 1e-15], [0.0, 0.0, 0.0]), {}, [1e38, 0.0, 5e-31]),
+            Extreme(([3e38, 1e-20], [-3e38, 0.0]), {"scale": 1e10}, [6e28, 0.0]),
+        ),
+        benchmark=Benchmark(lambda xp, pred, target: (xp.sqrt(1 + (pred - target) ** 2) - 1).mean()),
+    ),
+    Record(
+        jaxloss.cauchy_loss,
+        draw_errors,
+        per_example(cauchy_oracle),
+        like="charbonnier_loss",
+        about=About("Regression, outliers, smooth", "values", "floats of the same shape", shown="scale"),
+        elementwise=True,
+        admits_any_value=True,
+        variants=({}, {"scale": 0.3}),
+        traced=("scale",),
+        differentiable=(0, 1),
+        refuses=(option("scale", -1.0), option("scale", 0)),
+        stress=Stress(PAIRS, (5, 5), ({}, {"scale": 0.3}, {"scale": 1e-30}, {"scale": 1e30})),
+        extremes=(
+            Extreme(([3e38, 0.0, 1e-15], [-3e38, 0.0, 0.0]), {}, [2 * math.log(6e38) - math.log(2), 0.0, 5e-31]),
+            Extreme(([1e38], [0.0]), {"scale": 1e-30}, [2 * 68 * math.log(10) - math.log(2)]),
+        ),
+        benchmark=Benchmark(lambda xp, pred, target: xp.log1p(0.5 * (pred - target) ** 2).mean()),
+    ),
+    Record(
+        jaxloss.geman_mcclure_loss,
+        draw_errors,
+        per_example(geman_mcclure_oracle),
+        like="charbonnier_loss",
+        about=About(
+            "Regression, outliers, smooth", "values", "floats of the same shape", shown="scale", note="at most 2"
+        ),
+        elementwise=True,
+        admits_any_value=True,
+        variants=({}, {"scale": 0.3}),
+        traced=("scale",),
+        differentiable=(0, 1),
+        refuses=(option("scale", -1.0), option("scale", 0)),
+        stress=Stress(PAIRS, (5, 8), ({}, {"scale": 0.3}, {"scale": 1e-30}, {"scale": 1e30})),
+        extremes=(
+            Extreme(([3e38, 0.0, 1e-15], [-3e38, 0.0, 0.0]), {}, [2.0, 0.0, 5e-31]),
+            Extreme(([2e-15], [0.0]), {"scale": 1e-15}, [1.0]),
+        ),
+        benchmark=Benchmark(lambda xp, pred, target: (2 * (pred - target) ** 2 / ((pred - target) ** 2 + 4)).mean()),
+    ),
+    Record(
+        jaxloss.welsch_loss,
+        draw_errors,
+        per_example(welsch_oracle),
+        like="charbonnier_loss",
+        about=About(
+            "Regression, outliers, smooth", "values", "floats of the same shape", shown="scale", note="at most 1"
+        ),
+        elementwise=True,
+        admits_any_value=True,
+        variants=({}, {"scale": 0.3}),
+        traced=("scale",),
+        differentiable=(0, 1),
+        refuses=(option("scale", -1.0), option("scale", 0)),
+        stress=Stress(PAIRS, (5, 8), ({}, {"scale": 0.3}, {"scale": 1e-30}, {"scale": 1e30}), unit="inputs"),
+        extremes=(
+            Extreme(([3e38, 0.0, 1e-15], [-3e38, 0.0, 0.0]), {}, [1.0, 0.0, 5e-31]),
+            Extreme(([1e-15], [0.0]), {"scale": 1e-15}, [-math.expm1(-0.5)]),
+        ),
+        benchmark=Benchmark(lambda xp, pred, target: (1 - xp.exp(-0.5 * (pred - target) ** 2)).mean()),
+    ),
+    Record(
+        jaxloss.general_robust_loss,
+        draw_errors,
+        per_example(general_robust_oracle),
+        about=About(
+            "Regression, outliers, smooth",
+            "values",
+            "floats of the same shape",
+            shown="alpha, scale",
+            note="all of these",
+        ),
+        elementwise=True,
+        admits_any_value=True,
+        variants=({"alpha": 0.7, "scale": 0.8}, {"alpha": 0.0}, {"alpha": -INF}, {"alpha": 2.6, "scale": 1.5}),
+        traced=("alpha", "scale"),
+        differentiable=(0, 1),
+        refuses=(option("scale", -1.0), option("scale", 0), option("alpha", NAN)),
+        stress=Stress(
+            PAIRS, (64, 64), ({"alpha": 1.0}, {"alpha": 0.0}, {"alpha": -INF}, {"alpha": 1.75}), unit="inputs"
+        ),
+        extremes=(
+            Extreme(([1e38, 0.0, 1e-15], [0.0, 0.0, 0.0]), {}, [1e38, 0.0, 5e-31]),
+            Extreme(([1e15, 3.0, 1e-15], [0.0, 0.0, 0.0]), {"alpha": 2.0}, [5e29, 4.5, 5e-31]),
+            Extreme(
+                ([3e38, 0.0, 1e-15], [-3e38, 0.0, 0.0]), {"alpha": 0.0}, [2 * math.log(6e38) - math.log(2), 0, 5e-31]
+            ),
+            Extreme(([3e38, 0.0, 1e-15], [-3e38, 0.0, 0.0]), {"alpha": -INF}, [1.0, 0.0, 5e-31]),
+            Extreme(([2.0, 0.0, 1e-15], [0.0, 0.0, 0.0]), {"alpha": INF}, [math.expm1(2), 0.0, 5e-31]),
+            Extreme(([3e38, 1.0], [-3e38, 0.0]), {"alpha": 1e-30}, [2 * math.log(6e38) - math.log(2), math.log(1.5)]),
+        ),
+        benchmark=Benchmark(lambda xp, pred, target: (xp.sqrt(1 + (pred - target) ** 2) - 1).mean()),
+    ),
+    Record(
+        jaxloss.tukey_loss,
+        draw_errors,
+        per_example(tukey_oracle),
+        about=About(
+            "Regression, outliers, smooth", "values", "floats of the same shape", shown="scale", note="constant beyond"
+        ),
+        elementwise=True,
+        admits_any_value=True,
+        variants=({}, {"scale": 2.0}),
+        traced=("scale",),
+        differentiable=(0, 1),
+        refuses=(option("scale", -1.0), option("scale", 0)),
+        stress=Stress(PAIRS, (6, 8), ({"scale": 4.685}, {"scale": 0.3}, {"scale": 1e18}), unit="inputs"),
+        extremes=(
+            Extreme(([3e38, 0.0, 1e-15], [-3e38, 0.0, 0.0]), {}, [4.685**2 / 6, 0.0, 5e-31]),
+            Extreme(([1e15, 3e20], [0.0, 0.0]), {"scale": 1e18}, [5e29, 1e36 / 6]),
+        ),
+        benchmark=Benchmark(plain_tukey),
+    ),
+    Record(
+        jaxloss.msle_loss,
+        draw_positive,
+        per_example(msle_oracle),
+        about=About(
+            "Regression, relative errors",
+            "values at least 0",
+            "floats of the same shape, at least 0",
+            keras="MeanSquaredLogarithmicError",
+        ),
+        elementwise=True,
+        differentiable=(0, 1),
+        reports=(
+            Bad((FLOATS, -FLOATS), {}, "`target` must hold values at least 0, got values from -1"),
+            Bad((-FLOATS, FLOATS), {}, "`pred` must hold values at least 0.*softplus"),
+        ),
+        stress=Stress(together(numbers((2,), 0)), (6, 6)),
+        extremes=(
+            Extreme(([3e38, 0.0, 0.0], [0.0, 3e38, 0.0]), {}, [math.log(3e38) ** 2, math.log(3e38) ** 2, 0.0]),
+            Extreme(([1e-15, 1.0], [0.0, 1.0 + 2**-20]), {}, [1e-30, 2.0**-42]),
+        ),
+        benchmark=Benchmark(lambda xp, pred, target: ((xp.log1p(pred) - xp.log1p(target)) ** 2).mean()),
+    ),
+    Record(
+        jaxloss.mape_loss,
+        draw_errors,
+        per_example(mape_oracle),
+        about=About(
+            "Regression, relative errors",
+            "values",
+            "floats of the same shape",
+            shown="eps",
+            keras="MeanAbsolutePercentageError",
+        ),
+        elementwise=True,
+        admits_any_value=True,
+        variants=({}, {"eps": 0.5}),
+        traced=("eps",),
+        differentiable=(0, 1),
+        refuses=(option("eps", -1.0), option("eps", 0)),
+        stress=Stress(PAIRS, (5, 8), ({"eps": 1e-7}, {"eps": 0.5})),
+        extremes=(
+            Extreme(([3e38, 0.0, 1.0], [-3e38, 0.0, 0.0]), {}, [200.0, 0.0, 1e9]),
+            Extreme(([1e-20], [2e-20]), {"eps": 1e-30}, [50.0]),
+        ),
+        benchmark=Benchmark(lambda xp, pred, target: 100 * (abs(pred - target) / xp.maximum(abs(target), 1e-7)).mean()),
     ),
     Record(
         jaxloss.quantile_loss,

@@ -172,3 +172,38 @@ def test_the_full_poisson_loss_is_the_likelihood_and_spares_counts_of_zero_and_o
     count = jnp.array([0.0, 1.0, 50.0])
     full = jaxloss.poisson_nll_loss(jnp.zeros(3), count, full=True, reduction="none")
     np.testing.assert_allclose(full, [1, 1, 1 + math.lgamma(51)], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("alpha", "loss"),
+    [
+        (1.0, jaxloss.charbonnier_loss),
+        (0.0, jaxloss.cauchy_loss),
+        (-2.0, jaxloss.geman_mcclure_loss),
+        (-math.inf, jaxloss.welsch_loss),
+        (2.0, lambda pred, target, scale, reduction: jaxloss.mse_loss(pred / scale, target, reduction=reduction) / 2),
+    ],
+)
+def test_the_general_robust_loss_has_the_others_among_it(alpha, loss):
+    pred, target = jnp.linspace(-5, 5, 21), jnp.zeros(21)
+    expected = loss(pred, target, scale=0.7, reduction="none")
+    for option in (alpha, jnp.float32(alpha)):
+        general = jaxloss.general_robust_loss(pred, target, alpha=option, scale=0.7, reduction="none")
+        np.testing.assert_allclose(general, expected, rtol=2e-6)
+
+
+def test_alpha_and_scale_of_the_general_robust_loss_are_learned_together():
+    with jax.enable_x64(True):
+        pred, target = jnp.linspace(-4, 4, 9), jnp.full(9, 0.3)
+        for alpha in (-3.0, 0.0, 0.9, 2.7, 60.0):
+
+            def loss(options):
+                return jaxloss.general_robust_loss(pred, target, alpha=options[0], scale=options[1])
+
+            options = jnp.array([alpha, 1.7])
+            step = jnp.eye(2) * 1e-5
+            gradient, hessian = jax.grad(loss), jax.hessian(loss)(options)
+            differences = [(loss(options + s) - loss(options - s)) / 2e-5 for s in step]
+            np.testing.assert_allclose(gradient(options), differences, rtol=1e-6)
+            rows = [(gradient(options + s) - gradient(options - s)) / 2e-5 for s in step]
+            np.testing.assert_allclose(hessian, rows, rtol=1e-4, atol=1e-8)
