@@ -165,8 +165,12 @@ SOME = DISTINCT + [case for case in EVERY if case not in FIRST][::3] * THOROUGH
 ELSEWHERE = [
     dataclasses.replace(case, name=f"{case.name}-elsewhere", elsewhere=True) for case in FIRST if case.record.two_ways
 ]
-# The first loss of each family: by default enough for what lies in the code that all losses share.
-FAMILIES = FIRST if THOROUGH else list({case.record.loss.__module__: case for case in reversed(FIRST)}.values())[::-1]
+# The first loss of each family: by default enough for what lies in the code that all losses share. Thorough tests add
+# every third of the others.
+HEADS = {case.record.loss.__module__: case for case in reversed(FIRST)}.values()
+FAMILIES = [case for at, case in enumerate(FIRST) if case in HEADS or (THOROUGH and at % 3 == 0)]
+# What JAX does to a function, whatever it is made of: by default of one a family, in thorough tests of every loss.
+TRANSFORMED = FIRST if THOROUGH else FAMILIES
 
 
 def extended(array: np.ndarray) -> np.ndarray:

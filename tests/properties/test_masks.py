@@ -79,7 +79,7 @@ def test_masks_broadcast_as_they_would_by_hand(case):
     assert_close(loss(*arrays)[:5], loss(*arrays)[5:], 1e-7)
 
 
-@pytest.mark.parametrize("case", SOME if THOROUGH else FAMILIES, ids=lambda case: case.name)
+@every_family
 def test_a_callable_reduction_gets_values_and_weights(case):
     """Nothing else: their largest is a loss of one example, and with their weights they are what "none" returns.
 

@@ -110,10 +110,12 @@ def test_on_an_explicit_mesh_it_traces_and_the_gradient_is_sharded_as_the_input(
         assert jax.eval_shape(step, *sharded).sharding == jax.typeof(sharded[0]).sharding
 
 
-@every_record
-@pytest.mark.parametrize("check_vma", [True, False] if THOROUGH else [True])
+INSIDE = [(case, True) for case in DISTINCT] + [(case, False) for case in FAMILIES if THOROUGH]
+
+
+@pytest.mark.parametrize(("case", "check_vma"), INSIDE, ids=lambda value: getattr(value, "name", value))
 def test_masked_and_weighted_means_inside_shard_map_agree_with_the_oracle(case, mesh, check_vma):
-    compiled = case in FAMILIES
+    compiled = THOROUGH or case in FAMILIES
     if case.record.in_a_shard is not None:  # A set must lie on one device.
         case = dataclasses.replace(case, options=case.record.in_a_shard)
     with jax.enable_x64(True):

@@ -13,12 +13,12 @@ from jax.experimental import checkify
 import jaxloss
 from tests.support import (
     BATCH,
-    DISTINCT,
     EVERY,
     FAMILIES,
     SOME,
     THOROUGH,
     TOLERANCE,
+    TRANSFORMED,
     as_arrays,
     assert_close,
     values_and_gradients,
@@ -29,10 +29,9 @@ def weighable(cases):
     return [case for case in cases if "sample_weight" in inspect.signature(case.record.loss).parameters]
 
 
-every_case = pytest.mark.parametrize("case", weighable(SOME), ids=[case.name for case in weighable(SOME)])
-every_record = pytest.mark.parametrize(
-    "case", weighable(DISTINCT), ids=[case.record.name for case in weighable(DISTINCT)]
-)
+WEIGHED = weighable(SOME if THOROUGH else FAMILIES)
+every_case = pytest.mark.parametrize("case", WEIGHED, ids=[case.name for case in WEIGHED])
+every_transformed = pytest.mark.parametrize("case", weighable(TRANSFORMED), ids=lambda case: case.record.name)
 every_family = pytest.mark.parametrize("case", weighable(FAMILIES), ids=[case.name for case in weighable(FAMILIES)])
 
 
@@ -73,7 +72,7 @@ def test_weighted_values_and_gradients_agree_with_the_oracle(case):
         assert all((np.asarray(leaf) == 0).all() for leaf in jax.tree.leaves(nothing))
 
 
-@every_record
+@every_transformed
 def test_weights_have_gradients_and_broadcast(case):
     with jax.enable_x64(True):
         arrays, given = as_arrays(case.draw(), "float64"), weights(case)

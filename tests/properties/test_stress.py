@@ -44,7 +44,9 @@ EVERY += [
     for case in EVERY
     if case.record.two_ways and case.options is FIRST[case.record.name]
 ]
-CASES = EVERY if THOROUGH else [case for case in EVERY if case.options is FIRST[case.record.name]]
+# By default as a CPU computes.
+OF_FIRST = [case for case in EVERY if case.options is FIRST[case.record.name] and not case.elsewhere]
+CASES = EVERY if THOROUGH else OF_FIRST
 
 
 @functools.cache
