@@ -299,15 +299,14 @@ def main() -> None:
             *_, line = lines(results[-1:])
             tqdm.write("  ".join(cell.strip("`").ljust(22 if place < 2 else 10) for place, cell in enumerate(line)))
     run: dict[str, Any] = {}
+    known = stored_versions(args.output) if args.keep else {}
     if args.keep:
-        if stored_versions(args.output) != versions():
-            sys.exit(f"benchmarks: {args.output} is of {stored_versions(args.output)}, these are {versions()}")
+        if any(known.get(name) != version for name, version in versions().items()):
+            sys.exit(f"benchmarks: {args.output} is of {known}, these are {versions()}")
         results = beside(results, read(args.output).values())
-        run = {name: each for name, each in json.loads(args.output.read_text()).items() if name == "heads"}
-    run |= {
-        "command": shlex.join(["python", "-m", "benchmarks.accelerators", *sys.argv[1:]]),
-        "versions": versions(),
-    }
+        run = {name: each for name, each in json.loads(args.output.read_text()).items() if name != "results"}
+    run.setdefault("command", shlex.join(["python", "-m", "benchmarks.accelerators", *sys.argv[1:]]))
+    run["versions"] = known | versions()
     if args.heads:
         run["heads"] = [asdict(each) for each in of_heads.measure_all(there, DTYPES)]
     args.output.write_text(json.dumps(run | {"results": [asdict(each) for each in results]}, indent=1) + "\n")

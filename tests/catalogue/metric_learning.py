@@ -420,7 +420,7 @@ RECORDS = (
                     ],
                 ),
                 Extreme(
-                    ([[1e30, 1e30], [1e-30, 0.0]], AXES, [0, 0]), {"margin": 0.0, "scale": 4.0}, [LOG_2, log1p_exp(-4)]
+                    ([[1e30, 1e30], [1e-12, 0.0]], AXES, [0, 0]), {"margin": 0.0, "scale": 4.0}, [LOG_2, log1p_exp(-4)]
                 ),
                 Extreme((NONE, AXES, [0]), {"scale": 4.0}, [log1p_exp(4 * math.sin(0.5))]),
                 Extreme((OPPOSITE, AXES, [0, 0, 0]), {"margin": 0.0, "scale": 1e4}, [0, 1e4, 1e4]),
@@ -448,7 +448,7 @@ RECORDS = (
             extremes=(
                 Extreme((OPPOSITE, AXES, [0, 0, 0]), {"margin": 0.5, "scale": 1e4}, [0, 1.5e4, 1.5e4]),
                 Extreme(
-                    ([[1e30, 1e30], [1e-30, 0.0]], AXES, [0, 0]), {"margin": 0.0, "scale": 4.0}, [LOG_2, log1p_exp(-4)]
+                    ([[1e30, 1e30], [1e-12, 0.0]], AXES, [0, 0]), {"margin": 0.0, "scale": 4.0}, [LOG_2, log1p_exp(-4)]
                 ),
                 Extreme((NONE, [[0.0, 1.0], [0.0, 0.0]], [0]), {"scale": 4.0}, [log1p_exp(1.4)]),
             ),
@@ -474,7 +474,7 @@ RECORDS = (
             counts=HELD | ON_GPU,
             extremes=(
                 Extreme((OPPOSITE, AXES, [0, 0, 0]), {"scale": 1e4}, [0, 2e4, 2e4]),
-                Extreme(([[1e30, 1e30], [1e-30, 0.0]], AXES, [0, 0]), {"scale": 2.0}, [LOG_2, log1p_exp(-4)]),
+                Extreme(([[1e30, 1e30], [1e-12, 0.0]], AXES, [0, 0]), {"scale": 2.0}, [LOG_2, log1p_exp(-4)]),
                 Extreme((NONE, [[0.0, 1.0], [0.0, 0.0]], [0]), {}, [LOG_2]),
             ),
         ),

@@ -115,7 +115,9 @@ def cosine_sums_in_blocks(
 
     No copy of the kernel is normalised: the temperature of a class is the length of its proxy by the scale.
     """
-    lengths = row_lengths(single_precision(kernel).T)
+    wide = single_precision(kernel)
+    # There and back, so that the gradients of the lengths and of the products add up before they are rounded.
+    kernel, lengths = wide.astype(kernel.dtype), row_lengths(wide.T)
     temperature = jnp.where(lengths == 0, jnp.inf, lengths / scale)
     options = Options(bias=jnp.zeros_like(temperature), temperature=temperature)
     blocks = Blocks("classes", None, precision, 0, None, None)
