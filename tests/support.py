@@ -161,7 +161,7 @@ CASES = EVERY if THOROUGH else FIRST
 # One of those that share their code stands for all of them by default.
 DISTINCT = [case for case in FIRST if THOROUGH or not case.record.like]
 # What of all options differs least: derivatives of second order, half precision, layouts, what is traced alone.
-SOME = DISTINCT + [case for case in EVERY if case not in FIRST][::3] * THOROUGH
+SOME = DISTINCT + [case for case in EVERY if case not in FIRST][::6] * THOROUGH
 ELSEWHERE = [
     dataclasses.replace(case, name=f"{case.name}-elsewhere", elsewhere=True) for case in FIRST if case.record.two_ways
 ]

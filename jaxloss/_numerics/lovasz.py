@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.sharding import PartitionSpec as P
 
 from jaxloss._numerics.labels import is_explicitly_sharded
 
@@ -14,7 +15,12 @@ def jaccard_weights(scores: Array, members: Array, visible: Array | None) -> Arr
     scores change places: no derivative flows through them. That of a score of NaN is NaN.
     """
     members = members if visible is None else members & visible
-    scores = jax.lax.stop_gradient(scores)
+    scores, members, visible = jax.lax.stop_gradient((scores, members, visible))
+    if is_explicitly_sharded(scores) and (lies := jax.typeof(scores).sharding).spec[-1] is not None:
+        # An explicit mesh sorts no axis that lies on it.
+        whole = lies.update(spec=P(*lies.spec[:-1], None))
+        parts = jax.tree.map(lambda part: jax.sharding.reshard(part, whole), (scores, members, visible))
+        return jax.sharding.reshard(jaccard_weights(*parts), lies)
     keys = _ordered_integers(scores)
     keys = keys if visible is None else jnp.where(visible, keys, jnp.iinfo(keys.dtype).max)
     places = jax.lax.broadcasted_iota(jnp.int32, scores.shape, scores.ndim - 1)

@@ -33,7 +33,7 @@ BATCHES = [shape for axes in range(4) for shape in np.ndindex(*[4] * axes) if al
 
 @pytest.mark.parametrize(
     ("case", "dtype"),
-    [(case, "float64") for case in MASKED] + [(case, "bfloat16") for case in SOME if THOROUGH],
+    [(case, "float64") for case in MASKED] + [(case, "bfloat16") for case in FAMILIES if THOROUGH],
     ids=lambda value: getattr(value, "name", value),
 )
 def test_what_the_mask_hides_counts_for_nothing(case, dtype):

@@ -46,7 +46,8 @@ EVERY += [
 ]
 # By default as a CPU computes.
 OF_FIRST = [case for case in EVERY if case.options is FIRST[case.record.name] and not case.elsewhere]
-CASES = EVERY if THOROUGH else OF_FIRST
+FURTHER = [case for case in EVERY if case.options is not FIRST[case.record.name]]
+CASES = OF_FIRST + (FURTHER[::3] + [case for case in EVERY if case.elsewhere]) * THOROUGH
 
 
 @functools.cache
