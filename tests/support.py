@@ -167,7 +167,7 @@ ELSEWHERE = [
 ]
 # The first loss of each family: by default enough for what lies in the code that all losses share. Thorough tests add
 # every third of the others.
-HEADS = {case.record.loss.__module__: case for case in reversed(FIRST)}.values()
+HEADS = list({case.record.loss.__module__: case for case in reversed(FIRST)}.values())[::-1]
 FAMILIES = [case for at, case in enumerate(FIRST) if case in HEADS or (THOROUGH and at % 3 == 0)]
 # What JAX does to a function, whatever it is made of: by default of one a family, in thorough tests of every loss.
 TRANSFORMED = FIRST if THOROUGH else FAMILIES

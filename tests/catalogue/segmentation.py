@@ -598,7 +598,10 @@ RECORDS = (
             Bad((FLOATS + 1, FLOATS), {"from_logits": False}, "`pred` must hold values in \\[0, 1\\]"),
         ),
         stress=Stress(
-            apart(numbers((), -80), numbers((), -SUMMABLE, SUMMABLE)),
+            lambda options: st.tuples(
+                numbers((), -80) if options.get("from_logits", True) else numbers((), 0, 1),
+                numbers((), -SUMMABLE, SUMMABLE),
+            ),
             (4, 4),
             ({}, {"from_logits": False}),
         ),

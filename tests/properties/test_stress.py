@@ -46,8 +46,9 @@ EVERY += [
 ]
 # By default as a CPU computes.
 OF_FIRST = [case for case in EVERY if case.options is FIRST[case.record.name] and not case.elsewhere]
+ALONE = [case for case in OF_FIRST if not case.record.like]
 FURTHER = [case for case in EVERY if case.options is not FIRST[case.record.name]]
-CASES = OF_FIRST + (FURTHER[::3] + [case for case in EVERY if case.elsewhere]) * THOROUGH
+CASES = OF_FIRST + FURTHER[::3] + [case for case in EVERY if case.elsewhere] if THOROUGH else ALONE
 
 
 @functools.cache

@@ -61,7 +61,7 @@ def test_numpy_arrays_eager_calls_strict_promotion_and_debug_nans(case):
             assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(masked))
 
 
-@every_transformed
+@every_family
 def test_export_with_a_symbolic_batch_gives_the_same_numbers(case):
     arrays, scope = as_arrays(case.draw(), "float32"), jax.export.SymbolicScope()
     step = jax.jit(lambda *arrays: jax.value_and_grad(case.loss())(*arrays))
