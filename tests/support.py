@@ -158,19 +158,19 @@ EVERY = [
 ]
 FIRST = [case for case in EVERY if case.options is case.record.variants[0]]
 CASES = EVERY if THOROUGH else FIRST
-# One of those that share their code stands for all of them by default.
-DISTINCT = [case for case in FIRST if THOROUGH or not case.record.like]
+# One of those that share their code stands for all of them.
+DISTINCT = [case for case in FIRST if not case.record.like]
 # What of all options differs least: derivatives of second order, half precision, layouts, what is traced alone.
-SOME = DISTINCT + [case for case in EVERY if case not in FIRST][::6] * THOROUGH
+SOME = DISTINCT + [case for case in EVERY if case not in FIRST and not case.record.like][::6] * THOROUGH
 ELSEWHERE = [
     dataclasses.replace(case, name=f"{case.name}-elsewhere", elsewhere=True) for case in FIRST if case.record.two_ways
 ]
 # The first loss of each family: by default enough for what lies in the code that all losses share. Thorough tests add
 # every third of the others.
 HEADS = list({case.record.loss.__module__: case for case in reversed(FIRST)}.values())[::-1]
-FAMILIES = [case for at, case in enumerate(FIRST) if case in HEADS or (THOROUGH and at % 3 == 0)]
+FAMILIES = [case for at, case in enumerate(DISTINCT) if case in HEADS or (THOROUGH and at % 3 == 0)]
 # What JAX does to a function, whatever it is made of: by default of one a family, in thorough tests of every loss.
-TRANSFORMED = FIRST if THOROUGH else FAMILIES
+TRANSFORMED = DISTINCT if THOROUGH else FAMILIES
 
 
 def extended(array: np.ndarray) -> np.ndarray:
