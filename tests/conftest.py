@@ -33,7 +33,7 @@ def pytest_configure(config):
     thorough = config.getoption("thorough", default=False) or bool(os.environ.get("JAXLOSS_THOROUGH"))
     os.environ["JAXLOSS_THOROUGH"] = "1" if thorough else ""
     # The same draws every time, and no deadline: the first call of a shape compiles.
-    examples = 5 if thorough else 3
+    examples = 5 if thorough else 2
     hypothesis.settings.register_profile("jaxloss", deadline=None, derandomize=True, max_examples=examples)
     hypothesis.settings.load_profile("jaxloss")
 
@@ -48,7 +48,7 @@ def pytest_collection_modifyitems(config: Any, items: Any) -> None:
             item.add_marker(pytest.mark.xdist_group(record.name))
         one_in = item.get_closest_marker("one_in")
         if one_in:
-            step = max(one_in.args[0] // 3, 1) if os.environ["JAXLOSS_THOROUGH"] else one_in.args[0]
+            step = max(one_in.args[0] // 2, 1) if os.environ["JAXLOSS_THOROUGH"] else one_in.args[0]
             if counts[item.function] % step:
                 left_out.append(item)
             counts[item.function] += 1

@@ -10,6 +10,7 @@ import pytest
 
 from tests.support import (
     CASES,
+    DISTINCT,
     ELSEWHERE,
     FAMILIES,
     FIRST,
@@ -27,7 +28,7 @@ from tests.support import (
 BOTH_WAYS = SOME + (ELSEWHERE if THOROUGH else [])
 every_way = pytest.mark.parametrize("case", BOTH_WAYS, ids=[case.name for case in BOTH_WAYS])
 every_case = pytest.mark.parametrize("case", SOME, ids=[case.name for case in SOME])
-FIRST_BOTH_WAYS = FIRST + ELSEWHERE * THOROUGH
+FIRST_BOTH_WAYS = DISTINCT + ELSEWHERE * THOROUGH
 every_record = pytest.mark.parametrize("case", FIRST_BOTH_WAYS, ids=[case.name for case in FIRST_BOTH_WAYS])
 
 
