@@ -442,7 +442,7 @@ def general_robust_loss(
     where: Bool[ArrayLike, "*#batch"] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "*reduced"]:
-    r"""From the squared error to losses that ignore outliers, with z = (pred - target) / scale and b = |alpha - 2|:
+    r"""From the squared error to losses that ignore outliers, with z = (pred - target) / scale, b = abs(alpha - 2):
 
         loss = b / alpha ((1 + z^2 / b)^(alpha/2) - 1)
 

@@ -64,7 +64,7 @@ def dice_loss(
         ignore_index: a class index whose elements belong to no set; None for no such index.
         smooth: added above and below, at least 0, in elements; the loss of two empty sets is 0, even with `smooth=0`.
         soft: "product", where an element that is half in the target costs least at p = 1; or "difference", which takes
-            (p + y - |p - y|) / 2 for p y: the same for targets of 0 and 1, and least at p = y.
+            (p + y - abs(p - y)) / 2 for p y: the same for targets of 0 and 1, and least at p = y.
         axis_name: inside `shard_map`, the mesh axis, or several, over which a set spans: its sums go over all devices
             there. None if each device has whole sets.
         sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
@@ -137,8 +137,8 @@ def jaccard_loss(
         weight: one number at least 0 for each class, with `class_axis`; the mean divides by their sum.
         ignore_index: a class index whose elements belong to no set; None for no such index.
         smooth: added above and below, at least 0, in elements; the loss of two empty sets is 0, even with `smooth=0`.
-        soft: "product", or "difference", which takes (p + y - |p - y|) / 2 for p y: the same for targets of 0 and 1,
-            and least at p = y.
+        soft: "product", or "difference", which takes (p + y - abs(p - y)) / 2 for p y: the same for targets of 0 and
+            1, and least at p = y.
         axis_name: inside `shard_map`, the mesh axis, or several, over which a set spans: its sums go over all devices
             there. None if each device has whole sets.
         sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
@@ -216,8 +216,8 @@ def tversky_loss(
             at exactly 0 counts as 0. The paper calls its inverse gamma. May be traced.
         ignore_index: a class index whose elements belong to no set; None for no such index.
         smooth: added above and below, at least 0, in elements; the loss of two empty sets is 0, even with `smooth=0`.
-        soft: "product", or "difference", which takes (p + y - |p - y|) / 2 for p y: the same for targets of 0 and 1,
-            and least at p = y.
+        soft: "product", or "difference", which takes (p + y - abs(p - y)) / 2 for p y: the same for targets of 0 and
+            1, and least at p = y.
         axis_name: inside `shard_map`, the mesh axis, or several, over which a set spans: its sums go over all devices
             there. None if each device has whole sets.
         sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
@@ -289,8 +289,8 @@ def generalized_dice_loss(
         ignore_index: a class index whose elements belong to no set; None for no such index.
         weighting: "square", as above; "simple", 1 / sum(y_c); or "uniform", 1 for each class of the target.
         smooth: added above and below, at least 0; the loss of two empty sets is 0, even with `smooth=0`.
-        soft: "product", or "difference", which takes (p + y - |p - y|) / 2 for p y: the same for targets of 0 and 1,
-            and least at p = y.
+        soft: "product", or "difference", which takes (p + y - abs(p - y)) / 2 for p y: the same for targets of 0 and
+            1, and least at p = y.
         axis_name: inside `shard_map`, the mesh axis, or several, over which a set spans: its sums go over all devices
             there. None if each device has whole sets.
         sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
