@@ -207,7 +207,7 @@ def draw_figure(path: Path, results: Sequence[Result]) -> None:
     axes.invert_yaxis()
     axes.grid(axis="x", color="0.9")
     axes.set_xlabel(
-        "bytes accessed, jaxloss by its best peer in JAX (left of 1 is fewer): the compiler's count, no time"
+        "bytes accessed, jaxloss by its best peer in JAX (left of 1 is fewer):\nthe compiler's count, no time"
     )
     axes.legend(fontsize=8, loc="upper left")
     figure.savefig(path, dpi=150)
