@@ -259,7 +259,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--keep",
         action="store_true",
-        help="keep what the JSON holds of losses that --only leaves out, of these versions",
+        help="keep what the JSON holds of other losses, if it is of the same versions",
     )
     parser.add_argument("--markdown", type=Path, help="the table as Markdown")
     parser.add_argument("--figure", type=Path, help="a picture")

@@ -164,8 +164,7 @@ class Record:
     constant_factor: bool = False
     # Whether each element of arrays of one shape has a loss, so that nothing but these need be stored.
     elementwise: bool = False
-    # The loss of which it is another case, by its code: that one stands for both where the subject is what they
-    # share.
+    # The loss of which it is another case, by its code: where the subject is what they share, that one stands for both.
     like: str = ""
     # Whether a CPU computes it in a way of its own.
     two_ways: bool = False

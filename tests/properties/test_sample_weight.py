@@ -28,9 +28,7 @@ def weighable(cases):
     return [case for case in cases if "sample_weight" in inspect.signature(case.record.loss).parameters]
 
 
-WEIGHED = weighable(TRANSFORMED)
-every_case = pytest.mark.parametrize("case", WEIGHED, ids=[case.name for case in WEIGHED])
-every_transformed = pytest.mark.parametrize("case", weighable(TRANSFORMED), ids=lambda case: case.record.name)
+every_record = pytest.mark.parametrize("case", weighable(TRANSFORMED), ids=lambda case: case.name)
 every_family = pytest.mark.parametrize("case", weighable(FAMILIES), ids=[case.name for case in weighable(FAMILIES)])
 
 
@@ -50,7 +48,7 @@ def spoilt(case, where, given, dtype):
     return case.with_garbage(case.draw(), where if case.weighs_wholes else where & (given != 0), dtype)
 
 
-@every_case
+@every_record
 def test_weighted_values_and_gradients_agree_with_the_oracle(case):
     """Zero weights over garbage, under a mask, with every reduction."""
     with jax.enable_x64(True):
@@ -71,7 +69,7 @@ def test_weighted_values_and_gradients_agree_with_the_oracle(case):
         assert all((np.asarray(leaf) == 0).all() for leaf in jax.tree.leaves(nothing))
 
 
-@every_transformed
+@every_record
 def test_weights_have_gradients_and_broadcast(case):
     with jax.enable_x64(True):
         arrays, given = as_arrays(case.draw(), "float64"), weights(case)
