@@ -84,7 +84,10 @@ def varying_together(arrays: Any) -> Any:
 
 
 def varying_over(axes: frozenset[Any], array: Array) -> Array:
-    missing = tuple(axes - varying_axes(array))
+    missing = axes - varying_axes(array)
+    # In the order of the mesh: that of a set differs from process to process, and what sums a gradient over the axes
+    # would be another program in each of them.
+    missing = tuple(name for name in jax.sharding.get_abstract_mesh().axis_names if name in missing)
     if not missing:
         return array
     if hasattr(jax.lax, "pcast"):
