@@ -40,16 +40,20 @@ def pytest_configure(config):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: Any, items: Any) -> None:
-    """Tests of one record go to one worker, because they share what is compiled; products of parameters are thinned."""
+    """Tests of one record go to one worker, because they share what is compiled; products of parameters are thinned.
+
+    By default the first product of each test of a family is taken, and of each that is marked.
+    """
+    thorough = os.environ["JAXLOSS_THOROUGH"]
     counts, left_out = collections.Counter(), []
     for item in items:
         case = item.callspec.params.get("case") if hasattr(item, "callspec") else None
         if record := getattr(case, "record", None):
             item.add_marker(pytest.mark.xdist_group(record.name))
         one_in = item.get_closest_marker("one_in")
-        if one_in:
-            step = max(one_in.args[0] // 2, 1) if os.environ["JAXLOSS_THOROUGH"] else one_in.args[0]
-            if counts[item.function] % step:
+        if one_in or (not thorough and "families" in item.path.parts):
+            taken = counts[item.function] % one_in.args[0] == 0 if thorough else not counts[item.function]
+            if not taken:
                 left_out.append(item)
             counts[item.function] += 1
     if left_out:

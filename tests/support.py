@@ -158,19 +158,18 @@ EVERY = [
 ]
 FIRST = [case for case in EVERY if case.options is case.record.variants[0]]
 CASES = EVERY if THOROUGH else FIRST
-# One of those that share their code stands for all of them.
+# The first loss of each family.
+ONE_A_FAMILY = list({case.record.loss.__module__: case for case in reversed(FIRST)}.values())[::-1]
+# Who stands for the others: by default one loss a family, in thorough tests one of those that share their code.
 DISTINCT = [case for case in FIRST if not case.record.like]
+REPRESENTATIVES = DISTINCT if THOROUGH else ONE_A_FAMILY
 # What of all options differs least: derivatives of second order, half precision, layouts, what is traced alone.
-SOME = DISTINCT + [case for case in EVERY if case not in FIRST and not case.record.like][::6] * THOROUGH
+SOME = REPRESENTATIVES + [case for case in EVERY if case not in FIRST and not case.record.like][::6] * THOROUGH
 ELSEWHERE = [
     dataclasses.replace(case, name=f"{case.name}-elsewhere", elsewhere=True) for case in FIRST if case.record.two_ways
 ]
-# The first loss of each family: by default enough for what lies in the code that all losses share. Thorough tests add
-# every third of the others.
-HEADS = list({case.record.loss.__module__: case for case in reversed(FIRST)}.values())[::-1]
-FAMILIES = [case for at, case in enumerate(DISTINCT) if case in HEADS or (THOROUGH and at % 3 == 0)]
-# What JAX does to a function, whatever it is made of: by default of one a family, in thorough tests of every loss.
-TRANSFORMED = DISTINCT if THOROUGH else FAMILIES
+# For what lies in the code that all losses share. Thorough tests add every third of the others.
+FAMILIES = [case for at, case in enumerate(DISTINCT) if case in ONE_A_FAMILY or (THOROUGH and at % 3 == 0)]
 
 
 def extended(array: np.ndarray) -> np.ndarray:
@@ -198,8 +197,9 @@ def values_and_gradients(
     """The loss under each reduction, and the gradients of the default one, from one compilation.
 
     Which all tests share that call it with the same case, shapes and dtypes. Gradients with respect to what more is
-    given come last. Each reduction is taken in float64 where nothing is masked, else the default one and "none": what
-    the others do depends neither on the dtype nor on the loss. Thorough tests take them all of the first variants.
+    given come last. Each reduction is taken of the first loss of each family, else the default one and "none": what the
+    others do depends neither on the dtype nor on the loss. Thorough tests take them of the first variant of each loss,
+    in float64 where nothing is masked.
     """
     return _program(case, optimised)(tuple(arrays), where, more)
 
@@ -214,7 +214,8 @@ def _program(case: Case, optimised: bool) -> Callable[..., Any]:
         args = *arrays, *more.values()
         wanted = *case.record.differentiable, *range(len(arrays), len(args))
         value, gradients = jax.value_and_grad(loss, wanted)(*args)
-        every = (where is None and arrays[0].dtype == "float64") or (THOROUGH and case in FIRST)
+        plain = THOROUGH and case in FIRST and where is None and arrays[0].dtype == "float64"
+        every = plain or case in FAMILIES
         others = reductions(case) if every else ["none"]
         values = {name: loss(*args, reduction=name) for name in others if name != case.record.default_reduction}
         return values | {case.record.default_reduction: value}, gradients

@@ -76,7 +76,7 @@ def assert_same(found, case):
 
 @every_loss
 @pytest.mark.parametrize("chunk_size", [1, 5, 16, 99])
-@pytest.mark.one_in(5)
+@pytest.mark.one_in(2)
 def test_blocks_of_any_size_give_the_same(case, chunk_size):
     with jax.enable_x64(True):
         found = jax.jit(step_of(case, chunk_size=chunk_size))(*parts_of(case), KEEP, weights_of(case))
@@ -86,7 +86,7 @@ def test_blocks_of_any_size_give_the_same(case, chunk_size):
 @every_loss
 @pytest.mark.parametrize("devices", [1, 2, 4, 8])
 @pytest.mark.parametrize("inside", [False, True])
-@pytest.mark.one_in(9)
+@pytest.mark.one_in(4)
 def test_in_shard_map_it_is_the_loss_of_one_device_and_so_are_its_gradients(case, devices, inside, monkeypatch):
     """Masks differ from device to device, and one has nothing kept; the gradient is taken outside and inside.
 
@@ -114,7 +114,6 @@ def test_in_shard_map_it_is_the_loss_of_one_device_and_so_are_its_gradients(case
 
 @every_loss
 @pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=str)
-@pytest.mark.one_in(3)
 def test_under_jit_a_sharded_batch_gives_the_same(case, kind):
     mesh = jax.make_mesh((4, 2), ("data", "model"), axis_types=(kind,) * 2)
     rows, numbers, others = parts_of(case)

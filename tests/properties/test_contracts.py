@@ -10,9 +10,12 @@ import pytest
 from jax.experimental import checkify
 
 from tests.catalogue import TABLE
-from tests.support import FAMILIES, FIRST, THOROUGH, Case, as_arrays
+from tests.support import FAMILIES, FIRST, REPRESENTATIVES, THOROUGH, Case, as_arrays
 
 every_record = pytest.mark.parametrize("case", FIRST, ids=[case.record.name for case in FIRST])
+every_representative = pytest.mark.parametrize(
+    "case", REPRESENTATIVES, ids=[case.record.name for case in REPRESENTATIVES]
+)
 every_family = pytest.mark.parametrize("case", FAMILIES, ids=[case.record.name for case in FAMILIES])
 
 
@@ -117,7 +120,7 @@ def test_bad_values_are_reported_when_asked_for(case):
             error.throw()
 
 
-@every_record
+@every_representative
 def test_bad_values_that_nobody_checks_are_nan_in_value_and_gradient(case):
     for bad in case.record.reports:
         arrays, static = apart(bad.options)

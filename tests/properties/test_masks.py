@@ -9,10 +9,10 @@ import pytest
 
 import jaxloss
 from tests.support import (
-    DISTINCT,
     EVERY,
     FAMILIES,
     FIRST,
+    REPRESENTATIVES,
     SOME,
     THOROUGH,
     TOLERANCE,
@@ -25,7 +25,9 @@ from tests.support import (
 MASKED = FIRST + [case for case in SOME if case not in FIRST]
 every_case = pytest.mark.parametrize("case", MASKED, ids=[case.name for case in MASKED])
 every_record = pytest.mark.parametrize("case", FIRST, ids=[case.record.name for case in FIRST])
-every_distinct = pytest.mark.parametrize("case", DISTINCT, ids=[case.record.name for case in DISTINCT])
+every_representative = pytest.mark.parametrize(
+    "case", REPRESENTATIVES, ids=[case.record.name for case in REPRESENTATIVES]
+)
 every_family = pytest.mark.parametrize("case", FAMILIES, ids=[case.record.name for case in FAMILIES])
 # A batch of no axis, of one, two and three, each of up to three entries.
 BATCHES = [shape for axes in range(4) for shape in np.ndindex(*[4] * axes) if all(shape)]
@@ -126,7 +128,7 @@ def test_a_callable_reduction_gets_values_and_weights(case):
             np.testing.assert_array_equal(mask, case.record.oracle(*case.draw(), where=where)[1] != 0)
 
 
-@every_distinct
+@every_representative
 @hypothesis.given(data=st.data())
 def test_any_shape_axis_mask_and_reduction(case, data):
     variants = [other for other in EVERY if other.record is case.record]

@@ -15,9 +15,9 @@ from tests.support import (
     BATCH,
     EVERY,
     FAMILIES,
+    REPRESENTATIVES,
     THOROUGH,
     TOLERANCE,
-    TRANSFORMED,
     as_arrays,
     assert_close,
     values_and_gradients,
@@ -28,7 +28,7 @@ def weighable(cases):
     return [case for case in cases if "sample_weight" in inspect.signature(case.record.loss).parameters]
 
 
-every_record = pytest.mark.parametrize("case", weighable(TRANSFORMED), ids=lambda case: case.name)
+every_record = pytest.mark.parametrize("case", weighable(REPRESENTATIVES), ids=lambda case: case.name)
 every_family = pytest.mark.parametrize("case", weighable(FAMILIES), ids=[case.name for case in weighable(FAMILIES)])
 
 

@@ -151,7 +151,7 @@ EVERY_WAY = both_ways(EVERY)
 LAYOUTS = [((1, 2, 4, 8)[place // 2 % 4], place // 8 % 2 == 0) for place in range(len(EVERY_WAY))]
 
 
-@pytest.mark.one_in(5)
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     ("case", "shards", "check_vma"),
     [(case, *layout) for case, layout in zip(EVERY_WAY, LAYOUTS, strict=True)],
@@ -308,7 +308,7 @@ def test_an_axis_that_parts_nothing_is_refused(case):
 REPORTS = [(case, bad) for case in FIRST if case in SHARDED for bad in case.record.reports]
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(1)
 @pytest.mark.parametrize(("case", "bad"), REPORTS, ids=[f"{case.name}-{bad.message[:30]}" for case, bad in REPORTS])
 def test_bad_values_are_reported_from_parts(case, bad):
     """The class of each of five devices tells none of them."""

@@ -17,7 +17,7 @@ import pytest
 
 from tests.catalogue import TABLE
 from tests.properties.exact import EXACT, errors_in_ulps, exact, one_sided_derivatives
-from tests.support import OPTIMISED, THOROUGH, Case
+from tests.support import ONE_A_FAMILY, OPTIMISED, THOROUGH, Case
 
 FLOAT32 = np.finfo(np.float32)
 
@@ -46,9 +46,9 @@ EVERY += [
 ]
 # By default as a CPU computes.
 OF_FIRST = [case for case in EVERY if case.options is FIRST[case.record.name] and not case.elsewhere]
-ALONE = [case for case in OF_FIRST if not case.record.like]
+ALONE = [case for case in OF_FIRST if case.record in [other.record for other in ONE_A_FAMILY]]
 FURTHER = [case for case in EVERY if case.options is not FIRST[case.record.name]]
-CASES = OF_FIRST + FURTHER[::3] + [case for case in EVERY if case.elsewhere] if THOROUGH else ALONE
+CASES = OF_FIRST + FURTHER[::4] + [case for case in EVERY if case.elsewhere] if THOROUGH else ALONE
 
 
 @functools.cache

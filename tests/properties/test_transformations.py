@@ -8,23 +8,21 @@ import pytest
 
 from tests.support import (
     BATCH,
-    DISTINCT,
     FAMILIES,
+    REPRESENTATIVES,
     SOME,
     THOROUGH,
-    TRANSFORMED,
     as_arrays,
     assert_close,
     values_and_gradients,
 )
 
 every_case = pytest.mark.parametrize("case", SOME, ids=[case.name for case in SOME])
-every_record = pytest.mark.parametrize("case", DISTINCT, ids=[case.record.name for case in DISTINCT])
-every_transformed = pytest.mark.parametrize("case", TRANSFORMED, ids=[case.record.name for case in TRANSFORMED])
+every_record = pytest.mark.parametrize("case", REPRESENTATIVES, ids=[case.record.name for case in REPRESENTATIVES])
 every_family = pytest.mark.parametrize("case", FAMILIES, ids=[case.record.name for case in FAMILIES])
 
 
-@every_transformed
+@every_record
 def test_vmap_scan_and_remat_equal_jit(case):
     with jax.enable_x64(True):
         batches = [as_arrays(case.draw(seed), "float64") for seed in range(4)]
