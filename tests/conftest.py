@@ -33,7 +33,7 @@ def pytest_configure(config):
     thorough = config.getoption("thorough", default=False) or bool(os.environ.get("JAXLOSS_THOROUGH"))
     os.environ["JAXLOSS_THOROUGH"] = "1" if thorough else ""
     # The same draws every time, and no deadline: the first call of a shape compiles.
-    examples = 5 if thorough else 2
+    examples = 4 if thorough else 2
     hypothesis.settings.register_profile("jaxloss", deadline=None, derandomize=True, max_examples=examples)
     hypothesis.settings.load_profile("jaxloss")
 

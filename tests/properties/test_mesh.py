@@ -13,13 +13,13 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import jaxloss
-from tests.support import ONE_A_FAMILY, REPRESENTATIVES, SOME, THOROUGH, assert_close, values_and_gradients
+from tests.support import ONE_A_FAMILY, REPRESENTATIVES, THOROUGH, assert_close, values_and_gradients
 
 BATCH = (16, 4)
 # All but classes and items of lists on the axis that is sharded, and weights for a batch of another shape.
 SHARDABLE = [
     case
-    for case in SOME
+    for case in REPRESENTATIVES
     if case.fits(BATCH) and not ((case.record.class_axis or case.record.sets) and case.options.get("axis") == 0)
 ]
 EXPLICIT, AUTO = jax.sharding.AxisType.Explicit, jax.sharding.AxisType.Auto

@@ -148,7 +148,7 @@ def test_forward_mode_equals_reverse_mode_and_second_order_is_right(case):
         after, before = (np.asarray(derivatives(pred + sign * step * direction)[0]) for sign in (1, -1))
         if not case.record.constant_factor:
             assert_close(over, (after - before) / (2 * step), 1e-7)
-        if THOROUGH:
+        if THOROUGH and case in FIRST:
             assert_close(reverse_twice(pred), over, 1e-11)
         else:  # What cannot be transposed is found while tracing.
             jax.eval_shape(reverse_twice, pred)
