@@ -22,6 +22,8 @@ annotations.enforce()
 collect_ignore = [] if importlib.util.find_spec("torch") else ["parity", "wall/test_known_bugs_in_pytorch.py"]
 if not importlib.util.find_spec("pytorch_metric_learning"):
     collect_ignore.append("parity/test_metric_learning.py")
+if not importlib.util.find_spec("monai"):
+    collect_ignore.append("parity/test_segmentation_elsewhere.py")
 
 
 def pytest_addoption(parser):
