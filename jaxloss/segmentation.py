@@ -601,6 +601,7 @@ def soft_cldice_loss(
     weight: Real[ArrayLike, " classes"] | None = None,
     ignore_index: Integer[ArrayLike, ""] | None = None,
     smooth: Real[ArrayLike, ""] = 1.0,
+    axis_name: AxisName | None = None,
     sample_weight: Real[ArrayLike, "..."] | None = None,
     where: Bool[ArrayLike, "..."] | None = None,
     reduction: Reduction = "mean",
@@ -627,6 +628,8 @@ def soft_cldice_loss(
         weight: one number at least 0 for each class, with `class_axis`; the mean divides by their sum.
         ignore_index: a class index whose elements belong to no set; None for no such index.
         smooth: added above and below, at least 0, in elements; a quotient of nothing counts as 1, even with `smooth=0`.
+        axis_name: inside `shard_map`, the mesh axis, or several, over which a set spans: its sums go over all devices
+            there. Each image lies whole on a device: its neighbours are not looked up on another.
         sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
             divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
         where: booleans that broadcast to the elements, which are those of `pred` without `class_axis`; elements where
@@ -639,8 +642,8 @@ def soft_cldice_loss(
     Raises:
         AssertionError: a shape or dtype breaks the contract; boolean targets are refused, integers without
             `class_axis`, and a softmax of a single class.
-        ValueError: a Python number out of its domain, an axis that `pred` lacks, axes that name `class_axis`, an option
-            of classes without it, or an unknown `reduction`.
+        ValueError: a Python number out of its domain, an axis that `pred` lacks, an `axis_name` of no mesh, axes that
+            name `class_axis`, an option of classes without it, or an unknown `reduction`.
         JaxRuntimeError: under `chex.chexify`, values that `dice_loss` reports.
 
     PyTorch: none.
@@ -653,7 +656,7 @@ def soft_cldice_loss(
     >>> print(f"{soft_cldice_loss(4 * mask - 2, mask):.4f}")
     0.0468
     """
-    call = _Sets("soft_cldice_loss", from_logits, class_axis, axis, None, sample_weight, reduction)
+    call = _Sets("soft_cldice_loss", from_logits, class_axis, axis, axis_name, sample_weight, reduction)
     if not isinstance(iterations, int) or isinstance(iterations, bool) or iterations < 0:
         raise ValueError(f"{call.function}: `iterations` must be a Python integer, at least 0, got {iterations!r}.")
     pred, target = call.members(pred, target, weight, ignore_index, where)
@@ -665,13 +668,13 @@ def soft_cldice_loss(
         )
     p, _ = call.probabilities_of(pred)
     smooth = call.nonnegative(smooth=smooth)
-    shares = []
+    totals = []
     for image, other in ((p, target), (target, p)):
         skeleton = _skeleton(image, axes, iterations, call.elements)
-        found, missed = call.total(skeleton * other), call.total(skeleton * (1 - other))
-        shares.append(_share(missed, found + smooth))
+        totals += [call.total(skeleton * other), call.total(skeleton * (1 - other))]
+    precise, spurious, covered, lost = sum_over(call.mesh, *totals)
     # With a and b for one minus each quotient. Where nothing is found, nothing overlaps.
-    a, b = shares
+    a, b = _share(spurious, precise + smooth), _share(lost, covered + smooth)
     found = (1 - a) + (1 - b)
     losses = safe_divide(a * (1 - b) + b * (1 - a), found)
     return call.reduce(jnp.where(found == 0, 1.0, losses), call.weight)

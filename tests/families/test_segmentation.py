@@ -1,11 +1,15 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import PartitionSpec as P
 from scipy.ndimage import distance_transform_edt
 
 import jaxloss
 from tests.catalogue.segmentation import cldice_oracle
+from tests.support import assert_close
 
 
 def test_the_dice_formula_of_the_documents():
@@ -117,3 +121,25 @@ def test_skeletons_in_two_and_three_dimensions_end_where_elements_are_hidden():
     cut = jaxloss.soft_cldice_loss(pred[..., :4], target[..., :4], **options)
     hidden = jaxloss.soft_cldice_loss(pred, target, where=np.arange(7) < 4, **options)
     np.testing.assert_allclose(hidden, cut, rtol=1e-6)
+
+
+def test_skeletons_of_a_set_that_spans_devices_are_those_of_one_device():
+    """Of images that lie whole on theirs, one of which has nothing left."""
+    rng = np.random.default_rng(0)
+    pred, target = 2 * rng.normal(size=(8, 5, 4)), (rng.random(size=(8, 5, 4)) < 0.5).astype(float)
+    where = (rng.random(size=(8, 5, 4)) < 0.8) & (np.arange(8) != 3)[:, None, None]
+    mesh = jax.make_mesh((4,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+
+    def loss(pred, target, where, **options):
+        return jaxloss.soft_cldice_loss(pred, target, where=where, **options)
+
+    spanning = jax.shard_map(
+        functools.partial(loss, axis_name="data"), mesh=mesh, in_specs=(P("data"),) * 3, out_specs=P()
+    )
+    with jax.enable_x64(True):
+        arrays = [jnp.asarray(array) for array in (pred, target, where)]
+        (value, slope), (exact, expected) = (
+            jax.jit(jax.value_and_grad(function))(*arrays) for function in (spanning, loss)
+        )
+    assert_close(value, exact, 1e-12)
+    assert_close(slope, expected, 1e-12)
