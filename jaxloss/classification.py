@@ -1,5 +1,6 @@
 """Classification: class indices, class probabilities and binary targets against logits."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -523,6 +524,216 @@ def softmax_focal_loss(
     return call.reduce(values)
 
 
+@compiled_when_eager
+def poly1_cross_entropy_loss(
+    pred: Float[ArrayLike, "*shape"],
+    target: Integer[ArrayLike, "*batch"],
+    *,
+    axis: int = -1,
+    weight: Real[ArrayLike, " classes"] | None = None,
+    epsilon: Real[ArrayLike, ""] = 2.0,
+    ignore_index: Integer[ArrayLike, ""] | None = None,
+    class_axis_name: AxisName | None = None,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "*reduced"]:
+    r"""Poly-1: the cross-entropy of the true class y, whose expansion in 1 - p_y has another first coefficient:
+
+        p    = softmax(pred)
+        loss = w_y (epsilon (1 - p_y) - log p_y)
+
+    The mean divides by the sum of the weights `w_y` that were used.
+
+    Args:
+        pred: logits, floating.
+        target: class indices in [0, classes), integer, of the shape of `pred` without `axis`. An index out of range,
+            also a negative one, gives NaN in value and gradient.
+        axis: the class axis of `pred`; -1 is JAX's layout, 1 is PyTorch's.
+        weight: one number at least 0 for each class; 0 rescales and does not hide (0 times NaN is NaN).
+        epsilon: what is added to the first coefficient, which is 1: above 0 it trains harder where the model is sure
+            and right, at 0 this is `cross_entropy`, and below -1 a sure prediction is pushed away. May be traced.
+        ignore_index: a class index whose rows are ignored; None for no such index.
+        class_axis_name: inside `shard_map`, the mesh axis, or several, on which the classes lie: each device passes an
+            even part of them, in the order of the mesh, in `pred` and `weight`. Indices count all classes. None if
+            each device has all.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
+        reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
+
+    Returns:
+        The mean, the sum, or an array of the shape of `target`; float32 for half-precision inputs.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract; float and one-hot targets are refused.
+        ValueError: a Python number out of its domain, a `class_axis_name` of no mesh, or an unknown `reduction`.
+        JaxRuntimeError: under `chex.chexify`, an index out of range; `pred` that already holds probabilities (the
+            double softmax).
+
+    PyTorch: none.
+
+    Elsewhere: ports to PyTorch have an epsilon of 1 by default; 2 is the paper's for ImageNet, and it tunes it by task.
+
+    Reference: Z. Leng et al., PolyLoss, arXiv:2204.12511.
+
+    >>> logits = jnp.array([[1.5, 0.2, -0.5], [0.1, 2.0, 0.5]])
+    >>> print(f"{poly1_cross_entropy_loss(logits, jnp.array([0, 1])):.4f}")
+    0.8906
+    """
+    call = Call("poly1_cross_entropy_loss", sample_weight, where, reduction, class_axis_name=class_axis_name)
+    pred, target, axis = call.labelled(ONE_HOT, axis, ignore_index, pred=pred, target=target)
+    epsilon = call.any_number(epsilon=epsilon)
+    values = _poly1_of_margin(logit_margin(pred, target, axis, call.class_axis_name), epsilon)
+    if weight is not None:
+        weight = call.one_per_class(pred.shape[axis], weight=weight)
+    return call.reduce_labels(values, target, weight)
+
+
+@compiled_when_eager
+def generalized_cross_entropy_loss(
+    pred: Float[ArrayLike, "*shape"],
+    target: Integer[ArrayLike, "*batch"],
+    *,
+    axis: int = -1,
+    weight: Real[ArrayLike, " classes"] | None = None,
+    q: Real[ArrayLike, ""] = 0.7,
+    ignore_index: Integer[ArrayLike, ""] | None = None,
+    class_axis_name: AxisName | None = None,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "*reduced"]:
+    r"""Between the cross-entropy and the mean absolute error, for labels of which some are wrong:
+
+        p    = softmax(pred)
+        loss = w_y (1 - p_y^q) / q
+
+    A label that the model thinks impossible costs 1 / q and has no gradient. The mean divides by the sum of the weights
+    `w_y` that were used.
+
+    Args:
+        pred: logits, floating.
+        target: class indices in [0, classes), integer, of the shape of `pred` without `axis`. An index out of range,
+            also a negative one, gives NaN in value and gradient.
+        axis: the class axis of `pred`; -1 is JAX's layout, 1 is PyTorch's.
+        weight: one number at least 0 for each class; 0 rescales and does not hide (0 times NaN is NaN).
+        q: in [0, 1]; at 1 this is 1 - p_y, the mean absolute error up to a factor; at 0 it is its limit, which is
+            `cross_entropy`. May be traced.
+        ignore_index: a class index whose rows are ignored; None for no such index.
+        class_axis_name: inside `shard_map`, the mesh axis, or several, on which the classes lie: each device passes an
+            even part of them, in the order of the mesh, in `pred` and `weight`. Indices count all classes. None if
+            each device has all.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
+        reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
+
+    Returns:
+        The mean, the sum, or an array of the shape of `target`; float32 for half-precision inputs.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract; float and one-hot targets are refused.
+        ValueError: a Python number out of its domain, a `class_axis_name` of no mesh, or an unknown `reduction`.
+        JaxRuntimeError: under `chex.chexify`, an index out of range; `pred` that already holds probabilities (the
+            double softmax).
+
+    PyTorch: none.
+
+    Elsewhere: the paper also drops rows with p_y below a threshold of 0.5 (truncated L_q): that is `where`.
+
+    Reference: Z. Zhang, M. R. Sabuncu, Generalized Cross Entropy Loss for Training Deep Neural Networks with Noisy
+    Labels, arXiv:1805.07836.
+
+    >>> logits = jnp.array([[1.5, 0.2, -0.5], [0.1, 2.0, 0.5]])
+    >>> print(generalized_cross_entropy_loss(logits, jnp.array([0, 1]), reduction="none").round(4))
+    [0.3042 0.2841]
+    """
+    call = Call("generalized_cross_entropy_loss", sample_weight, where, reduction, class_axis_name=class_axis_name)
+    pred, target, axis = call.labelled(ONE_HOT, axis, ignore_index, pred=pred, target=target)
+    q = call.fraction(q=q)
+    values = _generalized_of_margin(logit_margin(pred, target, axis, call.class_axis_name), q)
+    if weight is not None:
+        weight = call.one_per_class(pred.shape[axis], weight=weight)
+    return call.reduce_labels(values, target, weight)
+
+
+@compiled_when_eager
+def logit_adjusted_cross_entropy_loss(
+    pred: Float[ArrayLike, "*shape"],
+    target: Integer[ArrayLike, "*batch"],
+    *,
+    axis: int = -1,
+    weight: Real[ArrayLike, " classes"] | None = None,
+    log_prior: Float[ArrayLike, " classes"],
+    tau: Real[ArrayLike, ""] = 1.0,
+    ignore_index: Integer[ArrayLike, ""] | None = None,
+    label_smoothing: Real[ArrayLike, ""] = 0.0,
+    class_axis_name: AxisName | None = None,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "*reduced"]:
+    r"""The cross-entropy of logits that are moved by the prior of their class, for classes of very different size:
+
+        loss = cross_entropy(pred + tau log_prior, target)
+
+    A model that is trained so has the prior taken out of its logits: `pred` itself ranks the classes as if all were
+    equally frequent. Weights, smoothing and the mean are `cross_entropy`'s.
+
+    Args:
+        pred: logits, floating.
+        target: class indices in [0, classes), integer, of the shape of `pred` without `axis`. An index out of range,
+            also a negative one, gives NaN in value and gradient.
+        axis: the class axis of `pred`; -1 is JAX's layout, 1 is PyTorch's.
+        weight: one number at least 0 for each class; 0 rescales and does not hide (0 times NaN is NaN).
+        log_prior: the logarithm of each class's share of the training set, at most 0, floating:
+            `jnp.log(counts / counts.sum())`. A class that never occurs has -inf, and no logit of it counts. May be
+            traced.
+        tau: at least 0, how much of the prior counts; at 0 this is `cross_entropy`. May be traced.
+        ignore_index: a class index whose rows are ignored; None for no such index.
+        label_smoothing: in [0, 1], the part of the target that is spread evenly over the classes. May be traced.
+        class_axis_name: inside `shard_map`, the mesh axis, or several, on which the classes lie: each device passes an
+            even part of them, in the order of the mesh, in `pred`, `weight` and
+            `log_prior`. Indices count all classes. None if each device has all.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
+        reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
+
+    Returns:
+        The mean, the sum, or an array of the shape of `target`; float32 for half-precision inputs.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract; float and one-hot targets are refused.
+        ValueError: a Python number out of its domain, a `class_axis_name` of no mesh, or an unknown `reduction`.
+        JaxRuntimeError: under `chex.chexify`, an index out of range; `pred` that already holds probabilities (the
+            double softmax); `log_prior` above 0.
+
+    PyTorch: none.
+
+    Elsewhere: the balanced softmax (arXiv:2007.10740), which is this with a tau of 1.
+
+    Reference: A. K. Menon et al., Long-tail learning via logit adjustment, arXiv:2007.07314.
+
+    >>> logits, log_prior = jnp.array([[1.5, 0.2, -0.5]]), jnp.log(jnp.array([0.7, 0.2, 0.1]))
+    >>> print(f"{logit_adjusted_cross_entropy_loss(logits, jnp.array([1]), log_prior=log_prior):.4f}")
+    2.6455
+    """
+    name = "logit_adjusted_cross_entropy_loss"
+    call = Call(name, sample_weight, where, reduction, class_axis_name=class_axis_name)
+    pred, target, axis = call.labelled(ONE_HOT, axis, ignore_index, pred=pred, target=target)
+    smoothing = call.fraction(label_smoothing=label_smoothing)
+    log_prior = call.floating([(pred.shape[axis],)], "One number a class.", log_prior=log_prior)
+    call.check_log_probabilities("From counts: jnp.log(counts / counts.sum()).", log_prior=log_prior)
+    if weight is not None:
+        weight = call.one_per_class(pred.shape[axis], weight=weight)
+    moved = safe_multiply(call.nonnegative(tau=tau), log_prior.astype(pred.dtype))
+    adjusted = pred + along(axis, moved, pred.ndim)
+    losses = label_losses(adjusted, target, axis, weight, smoothing, axis_name=call.class_axis_name)
+    return call.reduce_labels(losses, target, weight, holds_weights=not all_zero(smoothing))
+
+
 def _check_distributions(call: Call, target: Array, axis: int) -> None:
     """Values in [0, 1] that sum to 1. Turning others into NaN would take a pass over them."""
     call.probabilities(target=target)
@@ -624,6 +835,43 @@ def _focal_of_margin(margin: Array, gamma: Array | float) -> Array:
 
 def _derivative_to_gamma_of_margin(margin: Array, gamma: Array | float) -> Array:
     return -safe_multiply(softplus(margin), _focal_of_margin(margin, gamma))
+
+
+@with_derivatives(
+    # 1 + epsilon p_y as (1 - p_y) + (1 + epsilon) p_y: at an epsilon of -1 it does not cancel.
+    lambda margin, epsilon: (
+        -jax.nn.sigmoid(-margin) * (jax.nn.sigmoid(-margin) + (1 + epsilon) * jax.nn.sigmoid(margin))
+    ),
+    lambda margin, epsilon: jax.nn.sigmoid(-margin),
+)
+def _poly1_of_margin(margin: Array, epsilon: Array | float) -> Array:
+    """epsilon (1 - p_y) - log p_y"""
+    return softplus(-margin) + epsilon * jax.nn.sigmoid(-margin)
+
+
+@with_derivatives(
+    lambda margin, q: -jnp.exp(-safe_multiply(q, softplus(-margin))) * jax.nn.sigmoid(-margin),
+    lambda margin, q: _derivative_to_q_of_margin(margin, q),
+)
+def _generalized_of_margin(margin: Array, q: Array | float) -> Array:
+    """(1 - p_y^q) / q; below an ulp of q log p_y it is -log p_y, at a q of 0 too."""
+    cross_entropy = softplus(-margin)
+    exponent = safe_multiply(q, cross_entropy)
+    linear = exponent < 0.5 * float(jnp.finfo(margin.dtype).eps)
+    return jnp.where(linear, cross_entropy, -jnp.expm1(-exponent) / jnp.where(linear, 1.0, q))
+
+
+def _derivative_to_q_of_margin(margin: Array, q: Array | float) -> Array:
+    """-(1 - (1 + t) exp(-t)) / q^2 with t = -q log p_y, by its series where t is small."""
+    cross_entropy = softplus(-margin)
+    exponent = safe_multiply(q, cross_entropy)
+    small = exponent < 0.5
+    coefficients = [(-1) ** k / (math.factorial(k) * (k + 2)) for k in reversed(range(14))]
+    series = jnp.polyval(jnp.asarray(coefficients, margin.dtype), jnp.where(small, exponent, 0.0))
+    near = jnp.square(jnp.where(small, cross_entropy, 0.0)) * series
+    large = jnp.where(small, 1.0, jnp.minimum(exponent, 100.0))
+    far = (1 - (1 + large) * jnp.exp(-large)) / jnp.square(jnp.where(small, 1.0, q))
+    return -jnp.where(small, near, far)
 
 
 def _one_minus_exp_of_bce(pred: Array, target: Array) -> Array:

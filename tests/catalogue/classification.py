@@ -96,6 +96,35 @@ def softmax_focal_oracle(pred, target, axis=-1, alpha=None, gamma=2.0, ignore_in
     return np.where(keep, -alpha * (1 - np.exp(log_p)) ** gamma * log_p, 0), keep.astype(float)
 
 
+def logit_adjusted_oracle(pred, target, log_prior, tau=1.0, axis=-1, **options):
+    moved = np.moveaxis(pred, axis, -1) + (tau * np.asarray(log_prior) if np.any(tau) else 0)
+    return cross_entropy_oracle(moved, target, **options)
+
+
+def of_likelihood(loss):
+    """A function of log p_y, with class weights that the mean divides by."""
+
+    def oracle(pred, target, axis=-1, weight=None, ignore_index=None, **options):
+        ce, keep = cross_entropy_oracle(pred, target, axis, None, ignore_index)
+        weights = (
+            keep
+            * (np.ones(pred.shape[axis]) if weight is None else np.asarray(weight))[
+                np.where(keep, target, 0).astype(int)
+            ]
+        )
+        return np.where(keep, weights * loss(-ce, **options), 0), weights
+
+    return per_example(oracle)
+
+
+def poly1(log_p, epsilon=2.0):
+    return epsilon * (1 - np.exp(log_p)) - log_p
+
+
+def generalized(log_p, q=0.7):
+    return (1 - np.exp(q * log_p)) / q if np.all(q) else -log_p
+
+
 def cross_entropy_from_torch(*, input, target, ignore_index=-100, **given):
     """PyTorch's function takes class probabilities too."""
     given["axis"] = min(1, input.ndim - 1)
@@ -141,11 +170,45 @@ def plain_softmax_focal(xp: Any, logits: Any, labels: Any) -> Any:
     return -((1 - jnp.exp(log_p)) ** 2 * log_p).mean()
 
 
+def plain_logit_adjusted(xp: Any, logits: Any, labels: Any) -> Any:
+    return plain_cross_entropy(xp, logits + even_prior(xp, logits), labels)
+
+
+def even_prior(xp: Any, logits: Any) -> Any:
+    """Of a size that tells, and the same to all peers."""
+    return xp.log(xp.ones(logits.shape[-1], dtype=logits.dtype) / logits.shape[-1])
+
+
+def logit_adjusted_in_torch(torch: Any, logits: Any, labels: Any) -> Any:
+    return torch.nn.functional.cross_entropy(logits + even_prior(torch, logits), labels)
+
+
+def plain_poly1(xp: Any, logits: Any, labels: Any) -> Any:
+    log_p = at(jax.nn.log_softmax(logits), labels)
+    return (2 * (1 - jnp.exp(log_p)) - log_p).mean()
+
+
+def poly1_in_torch(torch: Any, logits: Any, labels: Any) -> Any:
+    values = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
+    return (values + 2 * (1 - torch.exp(-values))).mean()
+
+
+def plain_generalized(xp: Any, logits: Any, labels: Any) -> Any:
+    return ((1 - at(jax.nn.softmax(logits), labels) ** 0.7) / 0.7).mean()
+
+
+def generalized_in_torch(torch: Any, logits: Any, labels: Any) -> Any:
+    p = torch.softmax(logits, -1).gather(-1, labels[..., None])
+    return ((1 - p**0.7) / 0.7).mean()
+
+
 def softmax_focal_in_torch(torch: Any, logits: Any, labels: Any) -> Any:
     values = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
     return ((1 - torch.exp(-values)) ** 2 * values).mean()
 
 
+LOG_PRIOR = [-0.5, -1.5, -2.5, -3.0, -4.0]
+NO_PRIOR = {"log_prior": np.zeros(5, np.float32)}
 BINARY = one_of(apart(numbers(), numbers((), 0, 1)), apart(numbers(infinite=True), HARD))
 BINARY_EXTREMES = (
     Extreme(([1e4, -1e4, 1e4, -1e4], [1.0, 0.0, 0.0, 1.0]), {"gamma": 2.0, "alpha": 1.0}, [0, 0, 1e4, 1e4]),
@@ -515,6 +578,137 @@ RECORDS = (
         ),
         benchmark=Benchmark(
             plain_softmax_focal, sizes=CLASSES, draw=labelled, torch=softmax_focal_in_torch, kernels=4.0
+        ),
+    ),
+    Record(
+        jaxloss.poly1_cross_entropy_loss,
+        draw_class_logits,
+        of_likelihood(poly1),
+        like="softmax_focal_loss",
+        two_ways=True,
+        about=About(
+            "Classes, more or less weight on the sure ones",
+            "logits (..., classes), no softmax",
+            "integer indices (...)",
+            note="Poly-1",
+        ),
+        inner=(1, 0),
+        class_axis=True,
+        sharded_classes=(0,),
+        fits=axis_fits,
+        variants=({}, {"axis": 0, "weight": [0.5, 2.0, 0.0, 1.5], "epsilon": -1.0, "ignore_index": 1}),
+        traced=("epsilon", "weight"),
+        garbage=((NAN, INF, -INF, 1e30), (-1, 99, -(2**31))),
+        refuses=(
+            Bad((LOGITS, LOGITS), {}, "`target` must hold integer .*target.argmax"),
+            Bad((LOGITS, LABELS), {"weight": np.ones(4, np.float32)}, "`weight` must have one number a class"),
+            option("epsilon", NAN, (LOGITS, LABELS)),
+            option("axis", 2, (LOGITS, LABELS)),
+        ),
+        reports=CLASS_REPORTS[:4],
+        stress=Stress(SCORED, (5, 6), unit="row"),
+        extremes=(
+            Extreme(([[1e4, 0.0, -1e4]] * 3, [0, 1, 2]), {}, [0, 1e4 + 2, 2e4 + 2]),
+            Extreme(([[0.0, -INF, -INF], [0.0, 0.0, -INF]], [0, 1]), {}, [0, math.log(2) + 1]),
+            Extreme(([[40.0, 0.0]], [0]), {}, [3 * math.log1p(math.exp(-40))]),
+        ),
+        benchmark=Benchmark(plain_poly1, sizes=CLASSES, draw=labelled, torch=poly1_in_torch),
+    ),
+    Record(
+        jaxloss.generalized_cross_entropy_loss,
+        draw_class_logits,
+        of_likelihood(generalized),
+        like="softmax_focal_loss",
+        two_ways=True,
+        about=About("Classes, noisy labels", "logits (..., classes), no softmax", "integer indices (...)"),
+        inner=(1, 0),
+        class_axis=True,
+        sharded_classes=(0,),
+        fits=axis_fits,
+        variants=({}, {"axis": 0, "weight": [0.5, 2.0, 0.0, 1.5], "q": 0.05, "ignore_index": 1}),
+        traced=("q", "weight"),
+        garbage=((NAN, INF, -INF, 1e30), (-1, 99, -(2**31))),
+        refuses=(
+            Bad((LOGITS, LOGITS), {}, "`target` must hold integer .*target.argmax"),
+            Bad((LOGITS, LABELS), {"weight": np.ones(4, np.float32)}, "`weight` must have one number a class"),
+            option("q", -0.1, (LOGITS, LABELS)),
+            option("q", 1.1, (LOGITS, LABELS)),
+            option("axis", 2, (LOGITS, LABELS)),
+        ),
+        reports=CLASS_REPORTS[:4],
+        stress=Stress(SCORED, (5, 6), ({}, {"q": 0.05}, {"q": 0.0}), unit="row"),
+        extremes=(
+            Extreme(([[1e4, 0.0, -1e4]] * 3, [0, 1, 2]), {"q": 0.0}, [0, 1e4, 2e4]),
+            Extreme(([[1e4, 0.0, -1e4]] * 3, [0, 1, 2]), {"q": 0.5}, [0, 2, 2]),
+            Extreme(([[-INF, 0.0, 1.0], [0.0, -INF, -INF]], [0, 0]), {"q": 0.5}, [2, 0]),
+            Extreme(([[-INF, 0.0, 1.0], [40.0, 0.0, -INF]], [0, 0]), {"q": 0.0}, [INF, math.log1p(math.exp(-40))]),
+            Extreme(([[40.0, 0.0]], [0]), {"q": 1.0}, [math.exp(-40)]),
+        ),
+        benchmark=Benchmark(plain_generalized, sizes=CLASSES, draw=labelled, torch=generalized_in_torch),
+    ),
+    Record(
+        jaxloss.logit_adjusted_cross_entropy_loss,
+        draw_class_logits,
+        per_example(logit_adjusted_oracle),
+        like="cross_entropy",
+        two_ways=True,
+        about=About(
+            "Classes, a long tail",
+            "logits (..., classes), no softmax",
+            "integer indices (...)",
+            shown="log_prior",
+        ),
+        inner=(1, 0),
+        class_axis=True,
+        sharded_classes=(0,),
+        fits=axis_fits,
+        variants=(
+            {"log_prior": LOG_PRIOR},
+            {
+                "log_prior": LOG_PRIOR[:4],
+                "tau": 0.7,
+                "axis": 0,
+                "weight": [0.5, 2.0, 0.0, 1.5],
+                "ignore_index": 1,
+                "label_smoothing": 0.2,
+            },
+        ),
+        own_mean=lambda options: {"weight", "label_smoothing"} <= options.keys(),
+        traced=("log_prior", "tau", "label_smoothing", "weight"),
+        garbage=((NAN, INF, -INF, 1e30), (-1, 99, -(2**31))),
+        refuses=(
+            Bad((LOGITS, LOGITS), NO_PRIOR, "`target` must hold integer .*target.argmax"),
+            Bad(
+                (LOGITS, LABELS), {"log_prior": np.zeros(4, np.float32)}, "`log_prior` must be floating, of .*\\(5,\\)"
+            ),
+            Bad((LOGITS, LABELS), NO_PRIOR | {"weight": np.ones(4, np.float32)}, "`weight` must have one number"),
+            Bad((LOGITS, LABELS), NO_PRIOR | {"tau": -1.0}, "`tau`", ValueError),
+            Bad((LOGITS, LABELS), NO_PRIOR | {"axis": 2}, "`axis`", ValueError),
+        ),
+        reports=(
+            *(Bad(bad.args, bad.options | NO_PRIOR, bad.message, plausible=bad.plausible) for bad in CLASS_REPORTS[:4]),
+            Bad(
+                (LOGITS, LABELS),
+                {"log_prior": np.full(5, 0.2, np.float32)},
+                "`log_prior` must hold log-probabilities, at most 0, .*jnp.log",
+                plausible=True,
+            ),
+        ),
+        stress=Stress(SCORED, (4, 5), ({"log_prior": [0.0, 0.0, 0.0, 0.0]},), unit="row"),
+        extremes=(
+            *(
+                Extreme(extreme.args, {"log_prior": [0.0, 0.0, 0.0]}, extreme.expected)
+                for extreme in CLASS_EXTREMES[:2]
+            ),
+            Extreme(([[2.0, 5.0, 2.0]], [0]), {"log_prior": [-1.0, -INF, -1.0]}, [math.log(2)]),
+            Extreme(([[2.0, 2.0, 2.0]], [0]), {"log_prior": [-1.0, -INF, -1.0], "tau": 0.0}, [math.log(3)]),
+        ),
+        benchmark=Benchmark(
+            plain_logit_adjusted,
+            sizes=CLASSES,
+            draw=labelled,
+            torch=logit_adjusted_in_torch,
+            call=lambda loss, logits, labels: loss(logits, labels, log_prior=even_prior(jnp, logits)),
         ),
     ),
 )

@@ -289,3 +289,67 @@ def test_torchvisions_alpha_of_minus_one_is_refused():
 def test_focal_targets_get_no_gradient():
     for loss in (jaxloss.focal_loss, jaxloss.sigmoid_focal_loss):
         assert (jax.grad(loss, 1)(*BINARY) == 0).all()
+
+
+def test_poly1_and_generalized_cross_entropy_by_hand():
+    p = np.exp([1.5, 2.0]) / np.exp(np.asarray(LOGITS)).sum(-1)
+    poly1 = jaxloss.poly1_cross_entropy_loss(LOGITS, LABELS, epsilon=0.5, reduction="none")
+    np.testing.assert_allclose(poly1, -np.log(p) + 0.5 * (1 - p), rtol=1e-5)
+    generalized = jaxloss.generalized_cross_entropy_loss(LOGITS, LABELS, q=0.3, reduction="none")
+    np.testing.assert_allclose(generalized, (1 - p**0.3) / 0.3, rtol=1e-5)
+
+
+@pytest.mark.parametrize("q", [0.0, 1e-30, 1e-9])
+def test_generalized_cross_entropy_of_a_small_q_is_cross_entropy(q):
+    def value_and_slopes(logits, q):
+        return jax.value_and_grad(jaxloss.generalized_cross_entropy_loss, 0)(logits, LABELS, q=q)
+
+    expected = jax.value_and_grad(jaxloss.cross_entropy)(LOGITS, LABELS)
+    for given in (q, jnp.float32(q)):
+        jax.tree.map(
+            lambda got, exact: np.testing.assert_allclose(got, exact, rtol=1e-6),
+            value_and_slopes(LOGITS, given),
+            expected,
+        )
+    # The slope along q at 0 is -(log p)^2 / 2.
+    slope = jax.grad(lambda q: jaxloss.generalized_cross_entropy_loss(LOGITS, LABELS, q=q))(jnp.float32(q))
+    losses = np.asarray(jaxloss.cross_entropy(LOGITS, LABELS, reduction="none"))
+    np.testing.assert_allclose(slope, -np.mean(losses**2) / 2, rtol=1e-6)
+
+
+def test_generalized_cross_entropy_with_a_q_of_one_is_the_mean_absolute_error():
+    p = jax.nn.softmax(LOGITS)
+    error = abs(p - jax.nn.one_hot(LABELS, 3)).sum(-1).mean() / 2
+    np.testing.assert_allclose(jaxloss.generalized_cross_entropy_loss(LOGITS, LABELS, q=1.0), error, rtol=1e-6)
+
+
+def test_an_impossible_label_has_a_bounded_loss_and_no_gradient_by_generalized_cross_entropy():
+    logits = jnp.array([[-jnp.inf, 0.0, 1.0], [-300.0, 0.0, 1.0]])
+    loss = functools.partial(jaxloss.generalized_cross_entropy_loss, reduction="sum")
+    value, gradient = jax.value_and_grad(loss)(logits, jnp.array([0, 0]), q=0.5)
+    assert value == 4
+    assert (abs(gradient) < 1e-30).all()
+    slope = jax.grad(lambda q: loss(logits, jnp.array([0, 0]), q=q))(0.5)
+    np.testing.assert_allclose(slope, -2 / 0.25, rtol=1e-6)
+
+
+def test_logit_adjusted_cross_entropy_moves_the_logits_and_trains_its_prior():
+    log_prior = jnp.log(jnp.array([0.7, 0.2, 0.1]))
+
+    def adjusted(logits, log_prior, tau):
+        return jaxloss.logit_adjusted_cross_entropy_loss(logits, LABELS, log_prior=log_prior, tau=tau)
+
+    def plain(logits, log_prior, tau):
+        return -jnp.mean(jax.nn.log_softmax(logits + tau * log_prior)[jnp.arange(2), LABELS])
+
+    got, expected = (jax.value_and_grad(loss, (0, 1, 2))(LOGITS, log_prior, 0.7) for loss in (adjusted, plain))
+    jax.tree.map(lambda got, exact: np.testing.assert_allclose(got, exact, rtol=2e-6, atol=1e-7), got, expected)
+
+
+def test_a_class_that_never_occurs_has_no_logit_that_counts():
+    log_prior = jnp.array([-0.5, -1.0, -jnp.inf])
+    value, gradient = jax.value_and_grad(jaxloss.logit_adjusted_cross_entropy_loss)(LOGITS, LABELS, log_prior=log_prior)
+    np.testing.assert_allclose(value, jaxloss.cross_entropy(LOGITS[:, :2] + log_prior[:2], LABELS), rtol=1e-6)
+    assert (gradient[:, 2] == 0).all()
+    without = jaxloss.logit_adjusted_cross_entropy_loss(LOGITS, LABELS, log_prior=log_prior, tau=0.0)
+    np.testing.assert_allclose(without, jaxloss.cross_entropy(LOGITS, LABELS), rtol=1e-6)
