@@ -708,7 +708,9 @@ RECORDS = (
             sizes=CLASSES,
             draw=labelled,
             torch=logit_adjusted_in_torch,
-            call=lambda loss, logits, labels: loss(logits, labels, log_prior=even_prior(jnp, logits)),
+            call=lambda logits, labels: jaxloss.logit_adjusted_cross_entropy_loss(
+                logits, labels, log_prior=even_prior(jnp, logits)
+            ),
         ),
     ),
 )
