@@ -20,6 +20,7 @@ from jaxloss import (
     sequence,
 )
 from jaxloss.classification import (
+    asymmetric_loss,
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
     cross_entropy,
@@ -137,6 +138,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "arcface_loss",
+    "asymmetric_loss",
     "barlow_twins_loss",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",

@@ -1,5 +1,6 @@
 """Classification: class indices, class probabilities and binary targets against logits."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -23,6 +24,7 @@ from jaxloss._numerics.logistic import (
     exp_neg_abs,
     less_likely_target,
     one_minus_p_t,
+    sigmoid_and_rest,
     softplus,
     weighted_bce_of_logits,
 )
@@ -400,7 +402,7 @@ def focal_loss(
     call = Call("focal_loss", sample_weight, where, reduction)
     pred, target = call.binary_logits(pred=pred, target=target)
     target = jax.lax.stop_gradient(target)
-    gamma = _exponent(call, gamma)
+    gamma = _exponent(call, "gamma", gamma)
     alpha = call.visible_factor(pred, alpha=alpha)
     return call.reduce(fuse_whole(_focal_of_bce(pred, target, gamma, alpha, alpha)))
 
@@ -454,7 +456,7 @@ def sigmoid_focal_loss(
     call = Call("sigmoid_focal_loss", sample_weight, where, reduction)
     pred, target = call.binary_logits(pred=pred, target=target)
     target = jax.lax.stop_gradient(target)
-    gamma = _exponent(call, gamma)
+    gamma = _exponent(call, "gamma", gamma)
     positive = negative = 1.0
     if alpha is not None:
         positive = call.fraction(alpha=alpha)
@@ -516,7 +518,7 @@ def softmax_focal_loss(
     """
     call = Call("softmax_focal_loss", sample_weight, where, reduction, class_axis_name=class_axis_name)
     pred, target, axis = call.labelled(ONE_HOT, axis, ignore_index, pred=pred, target=target)
-    gamma = _exponent(call, gamma)
+    gamma = _exponent(call, "gamma", gamma)
     values = _focal_of_margin(logit_margin(pred, target, axis, call.class_axis_name), gamma)
     if alpha is not None:
         alpha = call.factor((pred.shape[axis],), alpha=alpha)
@@ -734,6 +736,65 @@ def logit_adjusted_cross_entropy_loss(
     return call.reduce_labels(losses, target, weight, holds_weights=not all_zero(smoothing))
 
 
+@compiled_when_eager
+def asymmetric_loss(
+    pred: Float[ArrayLike, "*batch"],
+    target: Float[ArrayLike, "*batch"],
+    *,
+    gamma_neg: Real[ArrayLike, ""] = 4.0,
+    gamma_pos: Real[ArrayLike, ""] = 1.0,
+    clip: Real[ArrayLike, ""] = 0.05,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "*reduced"]:
+    r"""Many labels of which few are true: positives and negatives are focused apart, and easy negatives are dropped.
+
+        p    = sigmoid(pred)
+        p_m  = max(p - clip, 0)
+        loss = -y (1 - p)^gamma_pos log p - (1 - y) p_m^gamma_neg log(1 - p_m)
+
+    The gradient flows through the focusing factors too. With a `clip` of 0 and equal exponents this is
+    `sigmoid_focal_loss` without `alpha`, for targets of 0 and 1.
+
+    Args:
+        pred: logits, floating.
+        target: probabilities of the positive class in [0, 1], floating, of exactly the shape of `pred`.
+        gamma_neg: focusing exponent of the negatives, at least 0. May be traced.
+        gamma_pos: focusing exponent of the positives, at least 0. May be traced.
+        clip: in [0, 1], taken off the probability of a negative: one with a probability below it has no loss and no
+            gradient. May be traced.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
+        reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
+
+    Returns:
+        The mean, the sum, or an array of the shape of `pred`; float32 for half-precision inputs.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract; integer and boolean targets are refused.
+        ValueError: a Python number out of its domain, or an unknown `reduction`.
+        JaxRuntimeError: under `chex.chexify`, targets outside [0, 1]; a forgotten sigmoid, as far as it can be seen
+            (see `binary_cross_entropy_with_logits`).
+
+    PyTorch: none.
+
+    Elsewhere: timm's `AsymmetricLossMultiLabel` and the authors' `AsymmetricLoss`, which sum, and take no logarithm of
+    less than 1e-8; with `disable_torch_grad_focal_loss`, as the authors train, no gradient flows through the factors.
+
+    Reference: E. Ben-Baruch et al., Asymmetric Loss For Multi-Label Classification, arXiv:2009.14119.
+
+    >>> print(asymmetric_loss(jnp.array([0.8, -0.5, -4.0]), jnp.array([1.0, 0.0, 0.0]), reduction="none").round(4))
+    [0.1151 0.0046 0.    ]
+    """
+    call = Call("asymmetric_loss", sample_weight, where, reduction)
+    pred, target = call.binary_logits(pred=pred, target=target)
+    gamma_neg, gamma_pos = _exponent(call, "gamma_neg", gamma_neg), _exponent(call, "gamma_pos", gamma_pos)
+    clip = call.fraction(clip=clip)
+    return call.reduce(fuse_whole(_asymmetric(pred, target, gamma_neg, gamma_pos, clip)))
+
+
 def _check_distributions(call: Call, target: Array, axis: int) -> None:
     """Values in [0, 1] that sum to 1. Turning others into NaN would take a pass over them."""
     call.probabilities(target=target)
@@ -770,9 +831,9 @@ def _bernoulli_variance(p: Array) -> Array:
     return jnp.maximum(p * (1 - p), 1e-12) * nan_unless((p >= 0) & (p <= 1))
 
 
-def _exponent(call: Call, gamma: Any) -> Array | float:
-    """gamma, with infinity as a number so large that the power of anything below 1 is 0, and so is its derivative."""
-    gamma = call.nonnegative(gamma=gamma)
+def _exponent(call: Call, name: str, gamma: Any) -> Array | float:
+    """An exponent, with infinity as a number so large that a power of less than 1 is 0, and so is its derivative."""
+    gamma = call.nonnegative(**{name: gamma})
     return min(gamma, 2.0**60) if isinstance(gamma, float) else jnp.minimum(gamma, 2.0**60)
 
 
@@ -821,13 +882,12 @@ def _modulation_of_margin(margin: Array, gamma: Array | float) -> Array:
     return power_with_log(jax.nn.sigmoid(-margin), -softplus(margin), gamma)
 
 
-@with_derivatives(
-    lambda margin, gamma: (
-        -_modulation_of_margin(margin, gamma)
-        * (jax.nn.sigmoid(-margin) + gamma * safe_multiply(jax.nn.sigmoid(margin), softplus(-margin)))
-    ),
-    lambda margin, gamma: _derivative_to_gamma_of_margin(margin, gamma),
-)
+def _derivative_to_margin(margin: Array, gamma: Array | float) -> Array:
+    focused = jax.nn.sigmoid(-margin) + gamma * safe_multiply(jax.nn.sigmoid(margin), softplus(-margin))
+    return -_modulation_of_margin(margin, gamma) * focused
+
+
+@with_derivatives(_derivative_to_margin, lambda margin, gamma: _derivative_to_gamma_of_margin(margin, gamma))
 def _focal_of_margin(margin: Array, gamma: Array | float) -> Array:
     """-(1 - p_y)^gamma log p_y, with finite derivatives where the true class has a logit of -inf."""
     return _modulation_of_margin(margin, gamma) * softplus(-margin)
@@ -835,6 +895,79 @@ def _focal_of_margin(margin: Array, gamma: Array | float) -> Array:
 
 def _derivative_to_gamma_of_margin(margin: Array, gamma: Array | float) -> Array:
     return -safe_multiply(softplus(margin), _focal_of_margin(margin, gamma))
+
+
+def _clipped(logits: Array, clip: Array | float) -> tuple[Array, Array, Array]:
+    """p_m = max(p - clip, 0); log p_m, finite; and 1 - p_m = 1 - p + clip where p_m is not 0."""
+    p, rest = sigmoid_and_rest(logits)
+    p_m = jax.nn.relu(p - clip)
+    return p_m, jnp.log(jnp.where(p_m == 0, 1.0, p_m)), rest + clip
+
+
+def _slope_of_clipped(logits: Array, clip: Array | float, to_clip: bool) -> Array:
+    """Of -log(1 - p_m): p (1 - p) / (1 - p_m), where 1 - p may be 0 if `clip` is."""
+    p, rest = sigmoid_and_rest(logits)
+    total = rest + clip
+    one_left = total == 0
+    if to_clip:
+        slope = -1 / total
+    else:
+        slope = p * jnp.where(one_left, 1.0, stable_divide(rest, jnp.where(one_left, 1.0, total)))
+    return jnp.where(p <= clip, 0.0, slope)
+
+
+@with_derivatives(
+    functools.partial(_slope_of_clipped, to_clip=False),
+    functools.partial(_slope_of_clipped, to_clip=True),
+)
+def _surprisal_of_clipped(logits: Array, clip: Array | float) -> Array:
+    """-log(1 - p_m), from p_m where that is small, and else from 1 - p."""
+    p_m, _, rest = _clipped(logits, clip)
+    surprisal = jnp.where(p_m < 0.5, -jnp.log1p(-jnp.minimum(p_m, 0.5)), -jnp.log(rest))
+    return jnp.where(clip == 0, softplus(logits), surprisal)
+
+
+def _negative(logits: Array, gamma: Array | float, clip: Array | float) -> Array:
+    """-p_m^gamma log(1 - p_m)"""
+    p_m, log_p_m, _ = _clipped(logits, clip)
+    return power_with_log(p_m, log_p_m, gamma) * _surprisal_of_clipped(logits, clip)
+
+
+def _slope_of_negative(logits: Array, gamma: Array | float, clip: Array | float, to_clip: bool) -> Array:
+    """p_m^gamma (s' + gamma s p_m' / p_m) with s = -log(1 - p_m); below an ulp s / p_m is 1."""
+    p_m, log_p_m, _ = _clipped(logits, clip)
+    tiny = p_m < float(jnp.finfo(logits.dtype).eps)
+    ratio = jnp.where(tiny, 1.0, stable_divide(_surprisal_of_clipped(logits, clip), jnp.where(tiny, 1.0, p_m)))
+    p, rest = sigmoid_and_rest(logits)
+    focused = gamma * (-ratio if to_clip else p * safe_multiply(rest, ratio))
+    slope = power_with_log(p_m, log_p_m, gamma) * (_slope_of_clipped(logits, clip, to_clip) + focused)
+    return jnp.where(p <= clip, 0.0, slope)
+
+
+@with_derivatives(
+    lambda logits, target, gamma_neg, gamma_pos, clip: (
+        target * _derivative_to_margin(logits, gamma_pos)
+        + (1 - target) * _slope_of_negative(logits, gamma_neg, clip, to_clip=False)
+    ),
+    lambda logits, target, gamma_neg, gamma_pos, clip: (
+        _focal_of_margin(logits, gamma_pos) - _negative(logits, gamma_neg, clip)
+    ),
+    lambda logits, target, gamma_neg, gamma_pos, clip: safe_multiply(
+        1 - target, safe_multiply(_clipped(logits, clip)[1], _negative(logits, gamma_neg, clip))
+    ),
+    lambda logits, target, gamma_neg, gamma_pos, clip: safe_multiply(
+        target, _derivative_to_gamma_of_margin(logits, gamma_pos)
+    ),
+    lambda logits, target, gamma_neg, gamma_pos, clip: safe_multiply(
+        1 - target, _slope_of_negative(logits, gamma_neg, clip, to_clip=True)
+    ),
+)
+def _asymmetric(
+    logits: Array, target: Array, gamma_neg: Array | float, gamma_pos: Array | float, clip: Array | float
+) -> Array:
+    """The focal loss of the positives, and of the negatives with what `clip` leaves of their probability."""
+    positive, negative = _focal_of_margin(logits, gamma_pos), _negative(logits, gamma_neg, clip)
+    return safe_multiply(target, positive) + safe_multiply(1 - target, negative)
 
 
 @with_derivatives(

@@ -96,6 +96,12 @@ def softmax_focal_oracle(pred, target, axis=-1, alpha=None, gamma=2.0, ignore_in
     return np.where(keep, -alpha * (1 - np.exp(log_p)) ** gamma * log_p, 0), keep.astype(float)
 
 
+def asymmetric_oracle(pred, target, gamma_neg=4.0, gamma_pos=1.0, clip=0.05):
+    p, rest = sigmoid(pred), sigmoid(-pred)
+    p_m, rest_m = np.maximum(p - clip, 0 * p), np.minimum(rest + clip, 1 + 0 * p)
+    return -target * rest**gamma_pos * np.log(p) - (1 - target) * p_m**gamma_neg * np.log(rest_m)
+
+
 def logit_adjusted_oracle(pred, target, log_prior, tau=1.0, axis=-1, **options):
     moved = np.moveaxis(pred, axis, -1) + (tau * np.asarray(log_prior) if np.any(tau) else 0)
     return cross_entropy_oracle(moved, target, **options)
@@ -168,6 +174,15 @@ def plain_sigmoid_focal(xp: Any, logits: Any, target: Any) -> Any:
 def plain_softmax_focal(xp: Any, logits: Any, labels: Any) -> Any:
     log_p = at(jax.nn.log_softmax(logits), labels)
     return -((1 - jnp.exp(log_p)) ** 2 * log_p).mean()
+
+
+def plain_asymmetric(xp: Any, logits: Any, target: Any) -> Any:
+    """As the authors have it."""
+    p = 1 / (1 + xp.exp(-logits))
+    rest = xp.clip(1.05 - p, 0, 1)
+    values = target * xp.log(xp.clip(p, 1e-8, 1)) + (1 - target) * xp.log(xp.clip(rest, 1e-8, 1))
+    p_t = p * target + rest * (1 - target)
+    return -(values * (1 - p_t) ** (target + 4 * (1 - target))).mean()
 
 
 def plain_logit_adjusted(xp: Any, logits: Any, labels: Any) -> Any:
@@ -606,7 +621,7 @@ RECORDS = (
             option("axis", 2, (LOGITS, LABELS)),
         ),
         reports=CLASS_REPORTS[:4],
-        stress=Stress(SCORED, (5, 6), unit="row"),
+        stress=Stress(SCORED, (4, 4), unit="row"),
         extremes=(
             Extreme(([[1e4, 0.0, -1e4]] * 3, [0, 1, 2]), {}, [0, 1e4 + 2, 2e4 + 2]),
             Extreme(([[0.0, -INF, -INF], [0.0, 0.0, -INF]], [0, 1]), {}, [0, math.log(2) + 1]),
@@ -636,7 +651,7 @@ RECORDS = (
             option("axis", 2, (LOGITS, LABELS)),
         ),
         reports=CLASS_REPORTS[:4],
-        stress=Stress(SCORED, (5, 6), ({}, {"q": 0.05}, {"q": 0.0}), unit="row"),
+        stress=Stress(SCORED, (4, 6), ({}, {"q": 0.05}, {"q": 0.0}), unit="row"),
         extremes=(
             Extreme(([[1e4, 0.0, -1e4]] * 3, [0, 1, 2]), {"q": 0.0}, [0, 1e4, 2e4]),
             Extreme(([[1e4, 0.0, -1e4]] * 3, [0, 1, 2]), {"q": 0.5}, [0, 2, 2]),
@@ -712,5 +727,28 @@ RECORDS = (
                 logits, labels, log_prior=even_prior(jnp, logits)
             ),
         ),
+    ),
+    Record(
+        jaxloss.asymmetric_loss,
+        draw_binary_logits,
+        per_example(asymmetric_oracle),
+        about=About("Imbalance, many labels", "logits, no sigmoid", "floats in [0, 1] of the same shape"),
+        elementwise=True,
+        variants=({}, {"gamma_neg": 1.5, "gamma_pos": 0.0, "clip": 0.2}, {"gamma_neg": 2.0, "clip": 0.0}),
+        traced=("gamma_neg", "gamma_pos", "clip"),
+        differentiable=(0, 1),
+        refuses=(option("gamma_neg", -1.0), option("gamma_pos", -1.0), option("clip", -0.1), option("clip", 1.1)),
+        reports=BINARY_REPORTS,
+        # Next to `clip`, which is rounded, what is left of p is a difference.
+        stress=Stress(BINARY, (10, 9), ({}, {"gamma_neg": 1.5, "clip": 0.2}), unit="inputs"),
+        extremes=(
+            Extreme(([1e4, -1e4], [1.0, 0.0]), {}, [0, 0]),
+            Extreme(([INF, -INF, -INF], [1.0, 0.0, 1.0]), {}, [0, 0, INF]),
+            Extreme(([1e4, INF, -1e4], [0.0, 0.0, 1.0]), {}, [-(0.95**4) * math.log(0.05)] * 2 + [1e4]),
+            Extreme(([1e4, -1e4, 60.0], [0.0, 0.0, 0.0]), {"gamma_neg": 0.0, "clip": 0.0}, [1e4, 0, 60]),
+            Extreme(([1e4, 0.0], [0.0, 0.0]), {"clip": 1.0}, [0, 0]),
+            Extreme(([3.0, 1e4], [0.0, 0.0]), {"gamma_neg": INF, "clip": 0.0}, [0, 1e4]),
+        ),
+        benchmark=Benchmark(plain_asymmetric),
     ),
 )

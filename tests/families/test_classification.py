@@ -353,3 +353,26 @@ def test_a_class_that_never_occurs_has_no_logit_that_counts():
     assert (gradient[:, 2] == 0).all()
     without = jaxloss.logit_adjusted_cross_entropy_loss(LOGITS, LABELS, log_prior=log_prior, tau=0.0)
     np.testing.assert_allclose(without, jaxloss.cross_entropy(LOGITS, LABELS), rtol=1e-6)
+
+
+def test_the_asymmetric_loss_without_asymmetry_is_the_focal_loss():
+    logits = jnp.array([-1e4, -60.0, -3.0, -0.5, 0.0, 0.8, 20.0, 1e4])
+    for target in (jnp.zeros(8), jnp.ones(8)):
+        for gamma in (0.0, 1.5, 2.0):
+            got = jax.value_and_grad(jaxloss.asymmetric_loss)(
+                logits, target, gamma_neg=gamma, gamma_pos=gamma, clip=0.0
+            )
+            expected = jax.value_and_grad(jaxloss.sigmoid_focal_loss)(logits, target, alpha=None, gamma=gamma)
+            jax.tree.map(lambda got, exact: np.testing.assert_allclose(got, exact, rtol=2e-6), got, expected)
+
+
+def test_the_asymmetric_loss_drops_negatives_below_clip_and_mixes_what_is_between():
+    logits = jnp.log(jnp.array([0.04, 0.05, 0.3]) / jnp.array([0.96, 0.95, 0.7]))
+    value, gradient = jax.value_and_grad(jaxloss.asymmetric_loss)(logits[:2], jnp.zeros(2), gamma_neg=1.0, clip=0.06)
+    assert value == 0
+    assert (gradient == 0).all()
+    of_each = [jaxloss.asymmetric_loss(logits, jnp.full(3, target), reduction="none") for target in (0.0, 1.0, 0.25)]
+    np.testing.assert_allclose(of_each[2], 0.75 * of_each[0] + 0.25 * of_each[1], rtol=1e-6)
+    p, p_m = 0.3, 0.25
+    np.testing.assert_allclose(of_each[0][2], -(p_m**4) * math.log(1 - p_m), rtol=1e-5)
+    np.testing.assert_allclose(of_each[1][2], -(1 - p) * math.log(p), rtol=1e-5)
