@@ -16,7 +16,7 @@ from jaxloss._contracts.values import SUM_TOLERANCE, near_unit_interval
 from jaxloss._eager import compiled_when_eager
 from jaxloss._numerics.cross_entropy import all_zero, along, label_losses
 from jaxloss._numerics.derivatives import with_derivatives
-from jaxloss._numerics.labels import take_label, take_per_class
+from jaxloss._numerics.labels import is_class, take_label, take_per_class
 from jaxloss._numerics.logistic import (
     bce_derivative,
     bce_linear_part,
@@ -793,6 +793,152 @@ def asymmetric_loss(
     gamma_neg, gamma_pos = _exponent(call, "gamma_neg", gamma_neg), _exponent(call, "gamma_pos", gamma_pos)
     clip = call.fraction(clip=clip)
     return call.reduce(fuse_whole(_asymmetric(pred, target, gamma_neg, gamma_pos, clip)))
+
+
+@compiled_when_eager
+def coral_loss(
+    pred: Float[ArrayLike, "*shape"],
+    target: Integer[ArrayLike, "*batch"],
+    *,
+    axis: int = -1,
+    importance_weights: Real[ArrayLike, " thresholds"] | None = None,
+    ignore_index: Integer[ArrayLike, ""] | None = None,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "*reduced"]:
+    r"""Ordered classes, by one binary question a threshold, each asked of every example:
+
+        p_k  = sigmoid(pred_k)
+        loss = -sum_k w_k ([y > k] log p_k + [y <= k] log(1 - p_k))
+
+    The mean divides by the number of examples, not of thresholds. The predicted class is the number of logits above 0.
+    The paper's model has one score and K - 1 biases, so that no threshold contradicts another; the loss takes any
+    logits.
+
+    Args:
+        pred: logits, floating, of K - 1 thresholds for K classes: that of k says whether y is above k.
+        target: class indices in [0, K), integer, of the shape of `pred` without `axis`. An index out of range, also a
+            negative one, gives NaN in value and gradient.
+        axis: the axis of the thresholds in `pred`.
+        importance_weights: one number at least 0 for each threshold; the mean does not divide by them. None for 1 each.
+        ignore_index: a class index whose rows are ignored; None for no such index.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
+        reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
+
+    Returns:
+        The mean, the sum, or an array of the shape of `target`; float32 for half-precision inputs.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract; float and one-hot targets are refused.
+        ValueError: a Python number out of its domain, an `axis` that `pred` lacks, or an unknown `reduction`.
+        JaxRuntimeError: under `chex.chexify`, an index out of range; a forgotten sigmoid, as far as it can be seen (see
+            `binary_cross_entropy_with_logits`).
+
+    PyTorch: none.
+
+    Elsewhere: coral-pytorch's `coral_loss`, which takes the questions' answers (`levels`) in place of the class.
+
+    Reference: W. Cao, V. Mirjalili, S. Raschka, Rank consistent ordinal regression for neural networks with application
+    to age estimation, arXiv:1901.07884.
+
+    >>> print(f"{coral_loss(jnp.array([[2.0, 0.5, -1.0], [1.0, -1.0, -2.0]]), jnp.array([2, 0])):.4f}")
+    1.3339
+    """
+    call = Call("coral_loss", sample_weight, where, reduction)
+    tasks, target, axis = _tasks(call, axis, ignore_index, pred=pred, target=target)
+    if importance_weights is not None:
+        factor = call.factor((tasks.shape[axis],), importance_weights=importance_weights)
+        tasks = safe_multiply(jnp.broadcast_to(along(axis, factor, tasks.ndim), tasks.shape), tasks)
+    return call.reduce(_sum_of_tasks(tasks, target, axis))
+
+
+@compiled_when_eager
+def corn_loss(
+    pred: Float[ArrayLike, "*shape"],
+    target: Integer[ArrayLike, "*batch"],
+    *,
+    axis: int = -1,
+    ignore_index: Integer[ArrayLike, ""] | None = None,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "*reduced"]:
+    r"""Ordered classes, by one binary question a threshold, each asked of those who passed the one before:
+
+        p_k  = sigmoid(pred_k)
+        loss = -sum_{k <= y} ([y > k] log p_k + [y = k] log(1 - p_k))
+
+    It is the negative log-likelihood of y, where `p_k` is the probability of y > k given y >= k, and k ends at K - 2.
+    The mean divides by the number of questions that were asked, min(y + 1, K - 1) of each example, as if each were a
+    loss of its own; a callable reduction gets the likelihoods. A logit whose question is not asked counts for nothing.
+    The probability of y > k is the product of `p_0` to `p_k`; the predicted class is the number of these above 0.5.
+
+    Args:
+        pred: logits, floating, of K - 1 thresholds for K classes: that of k says whether y is above k.
+        target: class indices in [0, K), integer, of the shape of `pred` without `axis`. An index out of range, also a
+            negative one, gives NaN in value and gradient.
+        axis: the axis of the thresholds in `pred`.
+        ignore_index: a class index whose rows are ignored; None for no such index.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
+        reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
+
+    Returns:
+        The mean, the sum, or an array of the shape of `target`; float32 for half-precision inputs.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract; float and one-hot targets are refused.
+        ValueError: a Python number out of its domain, an `axis` that `pred` lacks, or an unknown `reduction`.
+        JaxRuntimeError: under `chex.chexify`, an index out of range; a forgotten sigmoid, as far as it can be seen (see
+            `binary_cross_entropy_with_logits`).
+
+    PyTorch: none.
+
+    Elsewhere: coral-pytorch's `corn_loss`, whose only reduction is this mean. That of `coral_loss`, over examples, is
+    the sum divided by their number.
+
+    Reference: X. Shi, W. Cao, S. Raschka, Deep Neural Networks for Rank-Consistent Ordinal Regression Based On
+    Conditional Probabilities, arXiv:2111.08851.
+
+    >>> print(f"{corn_loss(jnp.array([[2.0, 0.5, -1.0], [1.0, -1.0, -2.0]]), jnp.array([2, 0])):.4f}")
+    0.5569
+    """
+    call = Call("corn_loss", sample_weight, where, reduction)
+    tasks, target, axis = _tasks(call, axis, ignore_index, conditional=True, pred=pred, target=target)
+    asked = jnp.minimum(target + 1, tasks.shape[axis]).astype(call.dtype)
+    return call.reduce_weighed(_sum_of_tasks(tasks, target, axis), asked)
+
+
+def _tasks(
+    call: Call, axis: int, ignore_index: Any, conditional: bool = False, *, pred: Any, target: Any
+) -> tuple[Array, Array, int]:
+    """The binary cross-entropies of the thresholds k of ordered classes, whether y is above k; and y, and the axis.
+
+    Where they are conditional, one is asked of those with y >= k alone.
+    """
+    call.not_swapped(pred=pred, target=target)
+    (pred,) = call.classes(axis, pred=pred)
+    axis = call.axis(axis, pred.ndim)
+    target = call.class_indices(pred, axis, target, ONE_HOT)
+    call.hide(target.shape, pred.dtype)
+    call.ignore(target, ignore_index)
+    (target,), (pred,) = call.visible(0, target), fill_masked(expand_mask(axis, call.keep), 0.0, pred)
+    call.check_labels(target, pred.shape[axis] + 1)
+    call.check_not_sigmoid(pred, expand_mask(axis, call.keep))
+    threshold, y = jax.lax.broadcasted_iota(target.dtype, pred.shape, axis), jnp.expand_dims(target, axis)
+    if conditional:
+        # The answer would be no, which costs nothing at a logit of -inf. NaN stays, and so do classes out of range.
+        pred = jnp.where((y < threshold) & (y >= 0) & ~jnp.isnan(pred), -jnp.inf, pred)
+    return bce_of_logits(pred, (y > threshold).astype(pred.dtype)), target, axis
+
+
+def _sum_of_tasks(tasks: Array, target: Array, axis: int) -> Array:
+    """Of one example; NaN where its class is out of range."""
+    return jnp.sum(fuse_whole(tasks), axis) * nan_unless(is_class(target, tasks.shape[axis] + 1))
 
 
 def _check_distributions(call: Call, target: Array, axis: int) -> None:

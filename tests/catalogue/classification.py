@@ -17,6 +17,7 @@ from tests.catalogue.common import (
     LOGITS,
     PROBABILITIES,
     SCORED,
+    SPREAD,
     SUMMABLE,
     axis_fits,
     bce_oracle,
@@ -102,6 +103,32 @@ def asymmetric_oracle(pred, target, gamma_neg=4.0, gamma_pos=1.0, clip=0.05):
     return -target * rest**gamma_pos * np.log(p) - (1 - target) * p_m**gamma_neg * np.log(rest_m)
 
 
+def draw_ordinal(rng: np.random.Generator, batch: tuple[int, ...], options: dict[str, Any]) -> Arrays:
+    """Of four thresholds, so five classes."""
+    target = rng.integers(0, 5, size=batch)
+    if "ignore_index" in options:
+        target = np.where(rng.random(size=batch) < 0.3, options["ignore_index"], target)
+    return 3 * rng.normal(size=insert(batch, options.get("axis", -1), 4)), target
+
+
+def ordinal_tasks(pred, target, axis, ignore_index):
+    """The cross-entropies of thresholds, on the last axis; which of them are asked; and which rows count."""
+    keep = np.ones(target.shape, bool) if ignore_index is None else target != ignore_index
+    thresholds, y = np.arange(pred.shape[axis]), np.where(keep, target, 0)[..., None]
+    tasks = bce_oracle(np.moveaxis(pred, axis, -1), np.where(y > thresholds, 1, 0))
+    return tasks, y >= thresholds, keep
+
+
+def coral_oracle(pred, target, axis=-1, importance_weights=1.0, ignore_index=None):
+    tasks, _, keep = ordinal_tasks(pred, target, axis, ignore_index)
+    return np.where(keep, (np.asarray(importance_weights) * tasks).sum(-1), 0), keep.astype(float)
+
+
+def corn_oracle(pred, target, axis=-1, ignore_index=None):
+    tasks, asked, keep = ordinal_tasks(pred, target, axis, ignore_index)
+    return np.where(keep, np.where(asked, tasks, 0 * tasks).sum(-1), 0), keep * asked.sum(-1)
+
+
 def logit_adjusted_oracle(pred, target, log_prior, tau=1.0, axis=-1, **options):
     moved = np.moveaxis(pred, axis, -1) + (tau * np.asarray(log_prior) if np.any(tau) else 0)
     return cross_entropy_oracle(moved, target, **options)
@@ -185,13 +212,24 @@ def plain_asymmetric(xp: Any, logits: Any, target: Any) -> Any:
     return -(values * (1 - p_t) ** (target + 4 * (1 - target))).mean()
 
 
+def plain_coral(xp: Any, logits: Any, labels: Any, **device: Any) -> Any:
+    above = labels[..., None] > xp.arange(logits.shape[-1], **device)
+    return plain_bce(xp, logits, above).sum(-1).mean()
+
+
+def plain_corn(xp: Any, logits: Any, labels: Any, **device: Any) -> Any:
+    thresholds = xp.arange(logits.shape[-1], **device)
+    asked = labels[..., None] >= thresholds
+    return (asked * plain_bce(xp, logits, labels[..., None] > thresholds)).sum() / asked.sum()
+
+
 def plain_logit_adjusted(xp: Any, logits: Any, labels: Any) -> Any:
     return plain_cross_entropy(xp, logits + even_prior(xp, logits), labels)
 
 
 def even_prior(xp: Any, logits: Any) -> Any:
     """Of a size that tells, and the same to all peers."""
-    return xp.log(xp.ones(logits.shape[-1], dtype=logits.dtype) / logits.shape[-1])
+    return xp.zeros_like(logits[0]) - math.log(logits.shape[-1])
 
 
 def logit_adjusted_in_torch(torch: Any, logits: Any, labels: Any) -> Any:
@@ -224,6 +262,11 @@ def softmax_focal_in_torch(torch: Any, logits: Any, labels: Any) -> Any:
 
 LOG_PRIOR = [-0.5, -1.5, -2.5, -3.0, -4.0]
 NO_PRIOR = {"log_prior": np.zeros(5, np.float32)}
+ORDINAL_REPORTS = (
+    Bad((LOGITS, LABELS + 6), {}, "`target` must hold class indices in \\[0, 6\\), got values from 6"),
+    Bad((LOGITS, LABELS - 1), {}, "`target` must hold class indices in \\[0, 6\\), got values from -1"),
+    Bad((SPREAD.reshape(10, 4), np.zeros(10, np.int32)), {}, "`pred` must hold logits", plausible=True),
+)
 BINARY = one_of(apart(numbers(), numbers((), 0, 1)), apart(numbers(infinite=True), HARD))
 BINARY_EXTREMES = (
     Extreme(([1e4, -1e4, 1e4, -1e4], [1.0, 0.0, 0.0, 1.0]), {"gamma": 2.0, "alpha": 1.0}, [0, 0, 1e4, 1e4]),
@@ -750,5 +793,67 @@ RECORDS = (
             Extreme(([3.0, 1e4], [0.0, 0.0]), {"gamma_neg": INF, "clip": 0.0}, [0, 1e4]),
         ),
         benchmark=Benchmark(plain_asymmetric),
+    ),
+    Record(
+        jaxloss.coral_loss,
+        draw_ordinal,
+        per_example(coral_oracle),
+        about=About(
+            "Ordered classes, all thresholds", "logits (..., K - 1), no sigmoid", "integer indices (...), of K classes"
+        ),
+        inner=(1, 0),
+        class_axis=True,
+        fits=axis_fits,
+        variants=({}, {"axis": 0, "importance_weights": [0.5, 2.0, 0.0, 1.5], "ignore_index": -1}),
+        traced=("importance_weights",),
+        garbage=((NAN, INF, -INF, 1e30), (-1, 99, -(2**31))),
+        refuses=(
+            Bad((LOGITS, LOGITS), {}, "`target` must hold integer .*target.argmax"),
+            Bad(
+                (LOGITS, LABELS), {"importance_weights": np.ones(4, np.float32)}, "`importance_weights` must broadcast"
+            ),
+            option("axis", 2, (LOGITS, LABELS)),
+        ),
+        reports=ORDINAL_REPORTS,
+        stress=Stress(apart(numbers((4,), -SUMMABLE, SUMMABLE), integers(0, 4)), (4, 4), unit="row"),
+        extremes=(
+            Extreme(([[1e4, -1e4]] * 3, [0, 1, 2]), {}, [1e4, 0, 1e4]),
+            Extreme(([[INF, -INF], [INF, -INF]], [1, 0]), {}, [0, INF]),
+            Extreme(([[50.0, -50.0]], [1]), {}, [2 * math.exp(-50)]),
+        ),
+        benchmark=Benchmark(
+            plain_coral, draw=labelled, torch=lambda torch, x, y: plain_coral(torch, x, y, device=x.device)
+        ),
+    ),
+    Record(
+        jaxloss.corn_loss,
+        draw_ordinal,
+        per_example(corn_oracle),
+        like="coral_loss",
+        about=About(
+            "Ordered classes, thresholds in turn",
+            "logits (..., K - 1), no sigmoid",
+            "integer indices (...), of K classes",
+        ),
+        inner=(1, 0),
+        class_axis=True,
+        fits=axis_fits,
+        variants=({}, {"axis": 0, "ignore_index": -1}),
+        own_mean=lambda options: True,
+        garbage=((NAN, INF, -INF, 1e30), (-1, 99, -(2**31))),
+        refuses=(
+            Bad((LOGITS, LOGITS), {}, "`target` must hold integer .*target.argmax"),
+            option("axis", 2, (LOGITS, LABELS)),
+        ),
+        reports=ORDINAL_REPORTS[:2],
+        stress=Stress(apart(numbers((4,), -SUMMABLE, SUMMABLE), integers(0, 4)), (5, 4), unit="row"),
+        extremes=(
+            Extreme(([[1e4, -1e4]] * 3, [0, 1, 2]), {}, [1e4, 0, 1e4]),
+            Extreme(([[-INF, INF], [1e4, -INF], [INF, -INF]], [0, 0, 1]), {}, [0, 1e4, 0]),
+            Extreme(([[0.0, 50.0]], [2]), {}, [math.log(2) + math.exp(-50)]),
+        ),
+        benchmark=Benchmark(
+            plain_corn, draw=labelled, torch=lambda torch, x, y: plain_corn(torch, x, y, device=x.device)
+        ),
     ),
 )

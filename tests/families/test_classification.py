@@ -376,3 +376,45 @@ def test_the_asymmetric_loss_drops_negatives_below_clip_and_mixes_what_is_betwee
     p, p_m = 0.3, 0.25
     np.testing.assert_allclose(of_each[0][2], -(p_m**4) * math.log(1 - p_m), rtol=1e-5)
     np.testing.assert_allclose(of_each[1][2], -(1 - p) * math.log(p), rtol=1e-5)
+
+
+def test_the_ordinal_losses_by_hand_and_as_coral_pytorch_has_them():
+    logits, target = jnp.array([[2.0, 0.5, -1.0], [1.0, -1.0, -2.0], [0.3, 0.2, 0.1]]), jnp.array([2, 0, 3])
+
+    def cost(logit, above):
+        return math.log1p(math.exp(-logit if above else logit))
+
+    coral = [
+        cost(2.0, True) + cost(0.5, True) + cost(-1.0, False),
+        cost(1.0, False) + cost(-1.0, False) + cost(-2.0, False),
+        cost(0.3, True) + cost(0.2, True) + cost(0.1, True),
+    ]
+    np.testing.assert_allclose(jaxloss.coral_loss(logits, target, reduction="none"), coral, rtol=1e-6)
+    np.testing.assert_allclose(jaxloss.coral_loss(logits, target), np.mean(coral), rtol=1e-6)
+    corn = [coral[0], cost(1.0, False), coral[2]]
+    np.testing.assert_allclose(jaxloss.corn_loss(logits, target, reduction="none"), corn, rtol=1e-6)
+    # Of three, one and three questions.
+    np.testing.assert_allclose(jaxloss.corn_loss(logits, target), sum(corn) / 7, rtol=1e-6)
+    np.testing.assert_allclose(jaxloss.corn_loss(logits, target, where=target > 0), (corn[0] + corn[2]) / 6, rtol=1e-6)
+
+
+def test_the_probabilities_of_corn_sum_to_one():
+    logits = jnp.array([1.0, -0.3, 2.0])
+    each = jax.vmap(lambda y: jaxloss.corn_loss(logits, y, reduction="none"))(jnp.arange(4))
+    np.testing.assert_allclose(jnp.exp(-each).sum(), 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize("label", [-1, 4])
+def test_an_ordered_class_out_of_range_is_nan_and_nowhere_else(label):
+    logits = jnp.array([[2.0, 0.5, -1.0], [1.0, -1.0, -2.0]])
+    for loss in (jaxloss.coral_loss, jaxloss.corn_loss):
+        call = functools.partial(loss, reduction="sum")
+        value, gradient = jax.value_and_grad(call)(logits, jnp.array([label, 3]))
+        assert np.isnan(value)
+        np.testing.assert_array_equal(np.isnan(gradient), [[True] * 3, [False] * 3])
+        assert np.isnan(loss(logits, jnp.array([label, 3])))
+
+
+def test_a_question_that_is_not_asked_has_no_gradient():
+    gradient = jax.grad(jaxloss.corn_loss)(jnp.array([[1.0, jnp.inf, -jnp.inf]]), jnp.array([0]))
+    np.testing.assert_allclose(gradient, [[1 / (1 + math.exp(-1.0)), 0, 0]], rtol=1e-6)
