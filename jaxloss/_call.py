@@ -225,6 +225,10 @@ class Call(Contract):
         weights = take_per_class(weight, target, self.class_axis_name)
         if not holds_weights:
             return self.reduce(losses, weights)
+        return self.reduce_weighed(losses, weights)
+
+    def reduce_weighed(self, losses: Array, weights: Array) -> Array:
+        """Reduces losses that hold their weights already: the mean divides by the sum of these."""
         total = self.reduce(losses)
         return safe_divide(total, self.reduce(weights)) if self.is_mean and self.count is None else total
 

@@ -1,5 +1,7 @@
 """Classification: class indices, class probabilities and binary targets against logits."""
 
+import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +16,7 @@ from jaxloss._contracts.values import SUM_TOLERANCE, near_unit_interval
 from jaxloss._eager import compiled_when_eager
 from jaxloss._numerics.cross_entropy import all_zero, along, label_losses
 from jaxloss._numerics.derivatives import with_derivatives
-from jaxloss._numerics.labels import take_label, take_per_class
+from jaxloss._numerics.labels import is_class, take_label, take_per_class
 from jaxloss._numerics.logistic import (
     bce_derivative,
     bce_linear_part,
@@ -22,6 +24,7 @@ from jaxloss._numerics.logistic import (
     exp_neg_abs,
     less_likely_target,
     one_minus_p_t,
+    sigmoid_and_rest,
     softplus,
     weighted_bce_of_logits,
 )
@@ -399,7 +402,7 @@ def focal_loss(
     call = Call("focal_loss", sample_weight, where, reduction)
     pred, target = call.binary_logits(pred=pred, target=target)
     target = jax.lax.stop_gradient(target)
-    gamma = _exponent(call, gamma)
+    gamma = _exponent(call, "gamma", gamma)
     alpha = call.visible_factor(pred, alpha=alpha)
     return call.reduce(fuse_whole(_focal_of_bce(pred, target, gamma, alpha, alpha)))
 
@@ -453,7 +456,7 @@ def sigmoid_focal_loss(
     call = Call("sigmoid_focal_loss", sample_weight, where, reduction)
     pred, target = call.binary_logits(pred=pred, target=target)
     target = jax.lax.stop_gradient(target)
-    gamma = _exponent(call, gamma)
+    gamma = _exponent(call, "gamma", gamma)
     positive = negative = 1.0
     if alpha is not None:
         positive = call.fraction(alpha=alpha)
@@ -515,12 +518,427 @@ def softmax_focal_loss(
     """
     call = Call("softmax_focal_loss", sample_weight, where, reduction, class_axis_name=class_axis_name)
     pred, target, axis = call.labelled(ONE_HOT, axis, ignore_index, pred=pred, target=target)
-    gamma = _exponent(call, gamma)
+    gamma = _exponent(call, "gamma", gamma)
     values = _focal_of_margin(logit_margin(pred, target, axis, call.class_axis_name), gamma)
     if alpha is not None:
         alpha = call.factor((pred.shape[axis],), alpha=alpha)
         values = safe_multiply(take_per_class(alpha, target, call.class_axis_name), values)
     return call.reduce(values)
+
+
+@compiled_when_eager
+def poly1_cross_entropy_loss(
+    pred: Float[ArrayLike, "*shape"],
+    target: Integer[ArrayLike, "*batch"],
+    *,
+    axis: int = -1,
+    weight: Real[ArrayLike, " classes"] | None = None,
+    epsilon: Real[ArrayLike, ""] = 2.0,
+    ignore_index: Integer[ArrayLike, ""] | None = None,
+    class_axis_name: AxisName | None = None,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "*reduced"]:
+    r"""Poly-1: the cross-entropy of the true class y, whose expansion in 1 - p_y has another first coefficient:
+
+        p    = softmax(pred)
+        loss = w_y (epsilon (1 - p_y) - log p_y)
+
+    The mean divides by the sum of the weights `w_y` that were used.
+
+    Args:
+        pred: logits, floating.
+        target: class indices in [0, classes), integer, of the shape of `pred` without `axis`. An index out of range,
+            also a negative one, gives NaN in value and gradient.
+        axis: the class axis of `pred`; -1 is JAX's layout, 1 is PyTorch's.
+        weight: one number at least 0 for each class; 0 rescales and does not hide (0 times NaN is NaN).
+        epsilon: what is added to the first coefficient, which is 1: above 0 it trains harder where the model is sure
+            and right, at 0 this is `cross_entropy`, and below -1 a sure prediction is pushed away. May be traced.
+        ignore_index: a class index whose rows are ignored; None for no such index.
+        class_axis_name: inside `shard_map`, the mesh axis, or several, on which the classes lie: each device passes an
+            even part of them, in the order of the mesh, in `pred` and `weight`. Indices count all classes. None if
+            each device has all.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
+        reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
+
+    Returns:
+        The mean, the sum, or an array of the shape of `target`; float32 for half-precision inputs.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract; float and one-hot targets are refused.
+        ValueError: a Python number out of its domain, a `class_axis_name` of no mesh, or an unknown `reduction`.
+        JaxRuntimeError: under `chex.chexify`, an index out of range; `pred` that already holds probabilities (the
+            double softmax).
+
+    PyTorch: none.
+
+    Elsewhere: ports to PyTorch have an epsilon of 1 by default; 2 is the paper's for ImageNet, and it tunes it by task.
+
+    Reference: Z. Leng et al., PolyLoss, arXiv:2204.12511.
+
+    >>> logits = jnp.array([[1.5, 0.2, -0.5], [0.1, 2.0, 0.5]])
+    >>> print(f"{poly1_cross_entropy_loss(logits, jnp.array([0, 1])):.4f}")
+    0.8906
+    """
+    call = Call("poly1_cross_entropy_loss", sample_weight, where, reduction, class_axis_name=class_axis_name)
+    pred, target, axis = call.labelled(ONE_HOT, axis, ignore_index, pred=pred, target=target)
+    epsilon = call.any_number(epsilon=epsilon)
+    values = _poly1_of_margin(logit_margin(pred, target, axis, call.class_axis_name), epsilon)
+    if weight is not None:
+        weight = call.one_per_class(pred.shape[axis], weight=weight)
+    return call.reduce_labels(values, target, weight)
+
+
+@compiled_when_eager
+def generalized_cross_entropy_loss(
+    pred: Float[ArrayLike, "*shape"],
+    target: Integer[ArrayLike, "*batch"],
+    *,
+    axis: int = -1,
+    weight: Real[ArrayLike, " classes"] | None = None,
+    q: Real[ArrayLike, ""] = 0.7,
+    ignore_index: Integer[ArrayLike, ""] | None = None,
+    class_axis_name: AxisName | None = None,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "*reduced"]:
+    r"""Between the cross-entropy and the mean absolute error, for labels of which some are wrong:
+
+        p    = softmax(pred)
+        loss = w_y (1 - p_y^q) / q
+
+    A label that the model thinks impossible costs 1 / q and has no gradient. The mean divides by the sum of the weights
+    `w_y` that were used.
+
+    Args:
+        pred: logits, floating.
+        target: class indices in [0, classes), integer, of the shape of `pred` without `axis`. An index out of range,
+            also a negative one, gives NaN in value and gradient.
+        axis: the class axis of `pred`; -1 is JAX's layout, 1 is PyTorch's.
+        weight: one number at least 0 for each class; 0 rescales and does not hide (0 times NaN is NaN).
+        q: in [0, 1]; at 1 this is 1 - p_y, the mean absolute error up to a factor; at 0 it is its limit, which is
+            `cross_entropy`. May be traced.
+        ignore_index: a class index whose rows are ignored; None for no such index.
+        class_axis_name: inside `shard_map`, the mesh axis, or several, on which the classes lie: each device passes an
+            even part of them, in the order of the mesh, in `pred` and `weight`. Indices count all classes. None if
+            each device has all.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
+        reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
+
+    Returns:
+        The mean, the sum, or an array of the shape of `target`; float32 for half-precision inputs.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract; float and one-hot targets are refused.
+        ValueError: a Python number out of its domain, a `class_axis_name` of no mesh, or an unknown `reduction`.
+        JaxRuntimeError: under `chex.chexify`, an index out of range; `pred` that already holds probabilities (the
+            double softmax).
+
+    PyTorch: none.
+
+    Elsewhere: the paper also drops rows with p_y below a threshold of 0.5 (truncated L_q): that is `where`.
+
+    Reference: Z. Zhang, M. R. Sabuncu, Generalized Cross Entropy Loss for Training Deep Neural Networks with Noisy
+    Labels, arXiv:1805.07836.
+
+    >>> logits = jnp.array([[1.5, 0.2, -0.5], [0.1, 2.0, 0.5]])
+    >>> print(generalized_cross_entropy_loss(logits, jnp.array([0, 1]), reduction="none").round(4))
+    [0.3042 0.2841]
+    """
+    call = Call("generalized_cross_entropy_loss", sample_weight, where, reduction, class_axis_name=class_axis_name)
+    pred, target, axis = call.labelled(ONE_HOT, axis, ignore_index, pred=pred, target=target)
+    q = call.fraction(q=q)
+    values = _generalized_of_margin(logit_margin(pred, target, axis, call.class_axis_name), q)
+    if weight is not None:
+        weight = call.one_per_class(pred.shape[axis], weight=weight)
+    return call.reduce_labels(values, target, weight)
+
+
+@compiled_when_eager
+def logit_adjusted_cross_entropy_loss(
+    pred: Float[ArrayLike, "*shape"],
+    target: Integer[ArrayLike, "*batch"],
+    *,
+    axis: int = -1,
+    weight: Real[ArrayLike, " classes"] | None = None,
+    log_prior: Float[ArrayLike, " classes"],
+    tau: Real[ArrayLike, ""] = 1.0,
+    ignore_index: Integer[ArrayLike, ""] | None = None,
+    label_smoothing: Real[ArrayLike, ""] = 0.0,
+    class_axis_name: AxisName | None = None,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "*reduced"]:
+    r"""The cross-entropy of logits that are moved by the prior of their class, for classes of very different size:
+
+        loss = cross_entropy(pred + tau log_prior, target)
+
+    A model that is trained so has the prior taken out of its logits: `pred` itself ranks the classes as if all were
+    equally frequent. Weights, smoothing and the mean are `cross_entropy`'s.
+
+    Args:
+        pred: logits, floating.
+        target: class indices in [0, classes), integer, of the shape of `pred` without `axis`. An index out of range,
+            also a negative one, gives NaN in value and gradient.
+        axis: the class axis of `pred`; -1 is JAX's layout, 1 is PyTorch's.
+        weight: one number at least 0 for each class; 0 rescales and does not hide (0 times NaN is NaN).
+        log_prior: the logarithm of each class's share of the training set, at most 0, floating:
+            `jnp.log(counts / counts.sum())`. A class that never occurs has -inf, and no logit of it counts. May be
+            traced.
+        tau: at least 0, how much of the prior counts; at 0 this is `cross_entropy`. May be traced.
+        ignore_index: a class index whose rows are ignored; None for no such index.
+        label_smoothing: in [0, 1], the part of the target that is spread evenly over the classes. May be traced.
+        class_axis_name: inside `shard_map`, the mesh axis, or several, on which the classes lie: each device passes an
+            even part of them, in the order of the mesh, in `pred`, `weight` and
+            `log_prior`. Indices count all classes. None if each device has all.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
+        reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
+
+    Returns:
+        The mean, the sum, or an array of the shape of `target`; float32 for half-precision inputs.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract; float and one-hot targets are refused.
+        ValueError: a Python number out of its domain, a `class_axis_name` of no mesh, or an unknown `reduction`.
+        JaxRuntimeError: under `chex.chexify`, an index out of range; `pred` that already holds probabilities (the
+            double softmax); `log_prior` above 0.
+
+    PyTorch: none.
+
+    Elsewhere: the balanced softmax (arXiv:2007.10740), which is this with a tau of 1.
+
+    Reference: A. K. Menon et al., Long-tail learning via logit adjustment, arXiv:2007.07314.
+
+    >>> logits, log_prior = jnp.array([[1.5, 0.2, -0.5]]), jnp.log(jnp.array([0.7, 0.2, 0.1]))
+    >>> print(f"{logit_adjusted_cross_entropy_loss(logits, jnp.array([1]), log_prior=log_prior):.4f}")
+    2.6455
+    """
+    name = "logit_adjusted_cross_entropy_loss"
+    call = Call(name, sample_weight, where, reduction, class_axis_name=class_axis_name)
+    pred, target, axis = call.labelled(ONE_HOT, axis, ignore_index, pred=pred, target=target)
+    smoothing = call.fraction(label_smoothing=label_smoothing)
+    log_prior = call.floating([(pred.shape[axis],)], "One number a class.", log_prior=log_prior)
+    call.check_log_probabilities("From counts: jnp.log(counts / counts.sum()).", log_prior=log_prior)
+    if weight is not None:
+        weight = call.one_per_class(pred.shape[axis], weight=weight)
+    moved = safe_multiply(call.nonnegative(tau=tau), log_prior.astype(pred.dtype))
+    adjusted = pred + along(axis, moved, pred.ndim)
+    losses = label_losses(adjusted, target, axis, weight, smoothing, axis_name=call.class_axis_name)
+    return call.reduce_labels(losses, target, weight, holds_weights=not all_zero(smoothing))
+
+
+@compiled_when_eager
+def asymmetric_loss(
+    pred: Float[ArrayLike, "*batch"],
+    target: Float[ArrayLike, "*batch"],
+    *,
+    gamma_neg: Real[ArrayLike, ""] = 4.0,
+    gamma_pos: Real[ArrayLike, ""] = 1.0,
+    clip: Real[ArrayLike, ""] = 0.05,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "*reduced"]:
+    r"""Many labels of which few are true: positives and negatives are focused apart, and easy negatives are dropped.
+
+        p    = sigmoid(pred)
+        p_m  = max(p - clip, 0)
+        loss = -y (1 - p)^gamma_pos log p - (1 - y) p_m^gamma_neg log(1 - p_m)
+
+    The gradient flows through the focusing factors too. With a `clip` of 0 and equal exponents this is
+    `sigmoid_focal_loss` without `alpha`, for targets of 0 and 1.
+
+    Args:
+        pred: logits, floating.
+        target: probabilities of the positive class in [0, 1], floating, of exactly the shape of `pred`.
+        gamma_neg: focusing exponent of the negatives, at least 0. May be traced.
+        gamma_pos: focusing exponent of the positives, at least 0. May be traced.
+        clip: in [0, 1], taken off the probability of a negative: one with a probability below it has no loss and no
+            gradient. May be traced.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
+        reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
+
+    Returns:
+        The mean, the sum, or an array of the shape of `pred`; float32 for half-precision inputs.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract; integer and boolean targets are refused.
+        ValueError: a Python number out of its domain, or an unknown `reduction`.
+        JaxRuntimeError: under `chex.chexify`, targets outside [0, 1]; a forgotten sigmoid, as far as it can be seen
+            (see `binary_cross_entropy_with_logits`).
+
+    PyTorch: none.
+
+    Elsewhere: timm's `AsymmetricLossMultiLabel` and the authors' `AsymmetricLoss`, which sum, and take no logarithm of
+    less than 1e-8; with `disable_torch_grad_focal_loss`, as the authors train, no gradient flows through the factors.
+
+    Reference: E. Ben-Baruch et al., Asymmetric Loss For Multi-Label Classification, arXiv:2009.14119.
+
+    >>> print(asymmetric_loss(jnp.array([0.8, -0.5, -4.0]), jnp.array([1.0, 0.0, 0.0]), reduction="none").round(4))
+    [0.1151 0.0046 0.    ]
+    """
+    call = Call("asymmetric_loss", sample_weight, where, reduction)
+    pred, target = call.binary_logits(pred=pred, target=target)
+    gamma_neg, gamma_pos = _exponent(call, "gamma_neg", gamma_neg), _exponent(call, "gamma_pos", gamma_pos)
+    clip = call.fraction(clip=clip)
+    return call.reduce(fuse_whole(_asymmetric(pred, target, gamma_neg, gamma_pos, clip)))
+
+
+@compiled_when_eager
+def coral_loss(
+    pred: Float[ArrayLike, "*shape"],
+    target: Integer[ArrayLike, "*batch"],
+    *,
+    axis: int = -1,
+    importance_weights: Real[ArrayLike, " thresholds"] | None = None,
+    ignore_index: Integer[ArrayLike, ""] | None = None,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "*reduced"]:
+    r"""Ordered classes, by one binary question a threshold, each asked of every example:
+
+        p_k  = sigmoid(pred_k)
+        loss = -sum_k w_k ([y > k] log p_k + [y <= k] log(1 - p_k))
+
+    The mean divides by the number of examples, not of thresholds. The predicted class is the number of logits above 0.
+    The paper's model has one score and K - 1 biases, so that no threshold contradicts another; the loss takes any
+    logits.
+
+    Args:
+        pred: logits, floating, of K - 1 thresholds for K classes: that of k says whether y is above k.
+        target: class indices in [0, K), integer, of the shape of `pred` without `axis`. An index out of range, also a
+            negative one, gives NaN in value and gradient.
+        axis: the axis of the thresholds in `pred`.
+        importance_weights: one number at least 0 for each threshold; the mean does not divide by them. None for 1 each.
+        ignore_index: a class index whose rows are ignored; None for no such index.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
+        reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
+
+    Returns:
+        The mean, the sum, or an array of the shape of `target`; float32 for half-precision inputs.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract; float and one-hot targets are refused.
+        ValueError: a Python number out of its domain, an `axis` that `pred` lacks, or an unknown `reduction`.
+        JaxRuntimeError: under `chex.chexify`, an index out of range; a forgotten sigmoid, as far as it can be seen (see
+            `binary_cross_entropy_with_logits`).
+
+    PyTorch: none.
+
+    Elsewhere: coral-pytorch's `coral_loss`, which takes the questions' answers (`levels`) in place of the class.
+
+    Reference: W. Cao, V. Mirjalili, S. Raschka, Rank consistent ordinal regression for neural networks with application
+    to age estimation, arXiv:1901.07884.
+
+    >>> print(f"{coral_loss(jnp.array([[2.0, 0.5, -1.0], [1.0, -1.0, -2.0]]), jnp.array([2, 0])):.4f}")
+    1.3339
+    """
+    call = Call("coral_loss", sample_weight, where, reduction)
+    tasks, target, axis = _tasks(call, axis, ignore_index, pred=pred, target=target)
+    if importance_weights is not None:
+        factor = call.factor((tasks.shape[axis],), importance_weights=importance_weights)
+        tasks = safe_multiply(jnp.broadcast_to(along(axis, factor, tasks.ndim), tasks.shape), tasks)
+    return call.reduce(_sum_of_tasks(tasks, target, axis))
+
+
+@compiled_when_eager
+def corn_loss(
+    pred: Float[ArrayLike, "*shape"],
+    target: Integer[ArrayLike, "*batch"],
+    *,
+    axis: int = -1,
+    ignore_index: Integer[ArrayLike, ""] | None = None,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "*reduced"]:
+    r"""Ordered classes, by one binary question a threshold, each asked of those who passed the one before:
+
+        p_k  = sigmoid(pred_k)
+        loss = -sum_{k <= y} ([y > k] log p_k + [y = k] log(1 - p_k))
+
+    It is the negative log-likelihood of y, where `p_k` is the probability of y > k given y >= k, and k ends at K - 2.
+    The mean divides by the number of questions that were asked, min(y + 1, K - 1) of each example, as if each were a
+    loss of its own; a callable reduction gets the likelihoods. A logit whose question is not asked counts for nothing.
+    The probability of y > k is the product of `p_0` to `p_k`; the predicted class is the number of these above 0.5.
+
+    Args:
+        pred: logits, floating, of K - 1 thresholds for K classes: that of k says whether y is above k.
+        target: class indices in [0, K), integer, of the shape of `pred` without `axis`. An index out of range, also a
+            negative one, gives NaN in value and gradient.
+        axis: the axis of the thresholds in `pred`.
+        ignore_index: a class index whose rows are ignored; None for no such index.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
+        reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
+
+    Returns:
+        The mean, the sum, or an array of the shape of `target`; float32 for half-precision inputs.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract; float and one-hot targets are refused.
+        ValueError: a Python number out of its domain, an `axis` that `pred` lacks, or an unknown `reduction`.
+        JaxRuntimeError: under `chex.chexify`, an index out of range; a forgotten sigmoid, as far as it can be seen (see
+            `binary_cross_entropy_with_logits`).
+
+    PyTorch: none.
+
+    Elsewhere: coral-pytorch's `corn_loss`, whose only reduction is this mean. That of `coral_loss`, over examples, is
+    the sum divided by their number.
+
+    Reference: X. Shi, W. Cao, S. Raschka, Deep Neural Networks for Rank-Consistent Ordinal Regression Based On
+    Conditional Probabilities, arXiv:2111.08851.
+
+    >>> print(f"{corn_loss(jnp.array([[2.0, 0.5, -1.0], [1.0, -1.0, -2.0]]), jnp.array([2, 0])):.4f}")
+    0.5569
+    """
+    call = Call("corn_loss", sample_weight, where, reduction)
+    tasks, target, axis = _tasks(call, axis, ignore_index, conditional=True, pred=pred, target=target)
+    asked = jnp.minimum(target + 1, tasks.shape[axis]).astype(call.dtype)
+    return call.reduce_weighed(_sum_of_tasks(tasks, target, axis), asked)
+
+
+def _tasks(
+    call: Call, axis: int, ignore_index: Any, conditional: bool = False, *, pred: Any, target: Any
+) -> tuple[Array, Array, int]:
+    """The binary cross-entropies of the thresholds k of ordered classes, whether y is above k; and y, and the axis.
+
+    Where they are conditional, one is asked of those with y >= k alone.
+    """
+    call.not_swapped(pred=pred, target=target)
+    (pred,) = call.classes(axis, pred=pred)
+    axis = call.axis(axis, pred.ndim)
+    target = call.class_indices(pred, axis, target, ONE_HOT)
+    call.hide(target.shape, pred.dtype)
+    call.ignore(target, ignore_index)
+    (target,), (pred,) = call.visible(0, target), fill_masked(expand_mask(axis, call.keep), 0.0, pred)
+    call.check_labels(target, pred.shape[axis] + 1)
+    call.check_not_sigmoid(pred, expand_mask(axis, call.keep))
+    threshold, y = jax.lax.broadcasted_iota(target.dtype, pred.shape, axis), jnp.expand_dims(target, axis)
+    if conditional:
+        # The answer would be no, which costs nothing at a logit of -inf. NaN stays, and so do classes out of range.
+        pred = jnp.where((y < threshold) & (y >= 0) & ~jnp.isnan(pred), -jnp.inf, pred)
+    return bce_of_logits(pred, (y > threshold).astype(pred.dtype)), target, axis
+
+
+def _sum_of_tasks(tasks: Array, target: Array, axis: int) -> Array:
+    """Of one example; NaN where its class is out of range."""
+    return jnp.sum(fuse_whole(tasks), axis) * nan_unless(is_class(target, tasks.shape[axis] + 1))
 
 
 def _check_distributions(call: Call, target: Array, axis: int) -> None:
@@ -559,9 +977,9 @@ def _bernoulli_variance(p: Array) -> Array:
     return jnp.maximum(p * (1 - p), 1e-12) * nan_unless((p >= 0) & (p <= 1))
 
 
-def _exponent(call: Call, gamma: Any) -> Array | float:
-    """gamma, with infinity as a number so large that the power of anything below 1 is 0, and so is its derivative."""
-    gamma = call.nonnegative(gamma=gamma)
+def _exponent(call: Call, name: str, gamma: Any) -> Array | float:
+    """An exponent, with infinity as a number so large that a power of less than 1 is 0, and so is its derivative."""
+    gamma = call.nonnegative(**{name: gamma})
     return min(gamma, 2.0**60) if isinstance(gamma, float) else jnp.minimum(gamma, 2.0**60)
 
 
@@ -610,13 +1028,12 @@ def _modulation_of_margin(margin: Array, gamma: Array | float) -> Array:
     return power_with_log(jax.nn.sigmoid(-margin), -softplus(margin), gamma)
 
 
-@with_derivatives(
-    lambda margin, gamma: (
-        -_modulation_of_margin(margin, gamma)
-        * (jax.nn.sigmoid(-margin) + gamma * safe_multiply(jax.nn.sigmoid(margin), softplus(-margin)))
-    ),
-    lambda margin, gamma: _derivative_to_gamma_of_margin(margin, gamma),
-)
+def _derivative_to_margin(margin: Array, gamma: Array | float) -> Array:
+    focused = jax.nn.sigmoid(-margin) + gamma * safe_multiply(jax.nn.sigmoid(margin), softplus(-margin))
+    return -_modulation_of_margin(margin, gamma) * focused
+
+
+@with_derivatives(_derivative_to_margin, lambda margin, gamma: _derivative_to_gamma_of_margin(margin, gamma))
 def _focal_of_margin(margin: Array, gamma: Array | float) -> Array:
     """-(1 - p_y)^gamma log p_y, with finite derivatives where the true class has a logit of -inf."""
     return _modulation_of_margin(margin, gamma) * softplus(-margin)
@@ -624,6 +1041,116 @@ def _focal_of_margin(margin: Array, gamma: Array | float) -> Array:
 
 def _derivative_to_gamma_of_margin(margin: Array, gamma: Array | float) -> Array:
     return -safe_multiply(softplus(margin), _focal_of_margin(margin, gamma))
+
+
+def _clipped(logits: Array, clip: Array | float) -> tuple[Array, Array, Array]:
+    """p_m = max(p - clip, 0); log p_m, finite; and 1 - p_m = 1 - p + clip where p_m is not 0."""
+    p, rest = sigmoid_and_rest(logits)
+    p_m = jax.nn.relu(p - clip)
+    return p_m, jnp.log(jnp.where(p_m == 0, 1.0, p_m)), rest + clip
+
+
+def _slope_of_clipped(logits: Array, clip: Array | float, to_clip: bool) -> Array:
+    """Of -log(1 - p_m): p (1 - p) / (1 - p_m), where 1 - p may be 0 if `clip` is."""
+    p, rest = sigmoid_and_rest(logits)
+    total = rest + clip
+    one_left = total == 0
+    if to_clip:
+        slope = -1 / total
+    else:
+        slope = p * jnp.where(one_left, 1.0, stable_divide(rest, jnp.where(one_left, 1.0, total)))
+    return jnp.where(p <= clip, 0.0, slope)
+
+
+@with_derivatives(
+    functools.partial(_slope_of_clipped, to_clip=False),
+    functools.partial(_slope_of_clipped, to_clip=True),
+)
+def _surprisal_of_clipped(logits: Array, clip: Array | float) -> Array:
+    """-log(1 - p_m), from p_m where that is small, and else from 1 - p."""
+    p_m, _, rest = _clipped(logits, clip)
+    surprisal = jnp.where(p_m < 0.5, -jnp.log1p(-jnp.minimum(p_m, 0.5)), -jnp.log(rest))
+    return jnp.where(clip == 0, softplus(logits), surprisal)
+
+
+def _negative(logits: Array, gamma: Array | float, clip: Array | float) -> Array:
+    """-p_m^gamma log(1 - p_m)"""
+    p_m, log_p_m, _ = _clipped(logits, clip)
+    return power_with_log(p_m, log_p_m, gamma) * _surprisal_of_clipped(logits, clip)
+
+
+def _slope_of_negative(logits: Array, gamma: Array | float, clip: Array | float, to_clip: bool) -> Array:
+    """p_m^gamma (s' + gamma s p_m' / p_m) with s = -log(1 - p_m); below an ulp s / p_m is 1."""
+    p_m, log_p_m, _ = _clipped(logits, clip)
+    tiny = p_m < float(jnp.finfo(logits.dtype).eps)
+    ratio = jnp.where(tiny, 1.0, stable_divide(_surprisal_of_clipped(logits, clip), jnp.where(tiny, 1.0, p_m)))
+    p, rest = sigmoid_and_rest(logits)
+    focused = gamma * (-ratio if to_clip else p * safe_multiply(rest, ratio))
+    slope = power_with_log(p_m, log_p_m, gamma) * (_slope_of_clipped(logits, clip, to_clip) + focused)
+    return jnp.where(p <= clip, 0.0, slope)
+
+
+@with_derivatives(
+    lambda logits, target, gamma_neg, gamma_pos, clip: (
+        target * _derivative_to_margin(logits, gamma_pos)
+        + (1 - target) * _slope_of_negative(logits, gamma_neg, clip, to_clip=False)
+    ),
+    lambda logits, target, gamma_neg, gamma_pos, clip: (
+        _focal_of_margin(logits, gamma_pos) - _negative(logits, gamma_neg, clip)
+    ),
+    lambda logits, target, gamma_neg, gamma_pos, clip: safe_multiply(
+        1 - target, safe_multiply(_clipped(logits, clip)[1], _negative(logits, gamma_neg, clip))
+    ),
+    lambda logits, target, gamma_neg, gamma_pos, clip: safe_multiply(
+        target, _derivative_to_gamma_of_margin(logits, gamma_pos)
+    ),
+    lambda logits, target, gamma_neg, gamma_pos, clip: safe_multiply(
+        1 - target, _slope_of_negative(logits, gamma_neg, clip, to_clip=True)
+    ),
+)
+def _asymmetric(
+    logits: Array, target: Array, gamma_neg: Array | float, gamma_pos: Array | float, clip: Array | float
+) -> Array:
+    """The focal loss of the positives, and of the negatives with what `clip` leaves of their probability."""
+    positive, negative = _focal_of_margin(logits, gamma_pos), _negative(logits, gamma_neg, clip)
+    return safe_multiply(target, positive) + safe_multiply(1 - target, negative)
+
+
+@with_derivatives(
+    # 1 + epsilon p_y as (1 - p_y) + (1 + epsilon) p_y: at an epsilon of -1 it does not cancel.
+    lambda margin, epsilon: (
+        -jax.nn.sigmoid(-margin) * (jax.nn.sigmoid(-margin) + (1 + epsilon) * jax.nn.sigmoid(margin))
+    ),
+    lambda margin, epsilon: jax.nn.sigmoid(-margin),
+)
+def _poly1_of_margin(margin: Array, epsilon: Array | float) -> Array:
+    """epsilon (1 - p_y) - log p_y"""
+    return softplus(-margin) + epsilon * jax.nn.sigmoid(-margin)
+
+
+@with_derivatives(
+    lambda margin, q: -jnp.exp(-safe_multiply(q, softplus(-margin))) * jax.nn.sigmoid(-margin),
+    lambda margin, q: _derivative_to_q_of_margin(margin, q),
+)
+def _generalized_of_margin(margin: Array, q: Array | float) -> Array:
+    """(1 - p_y^q) / q; below an ulp of q log p_y it is -log p_y, at a q of 0 too."""
+    cross_entropy = softplus(-margin)
+    exponent = safe_multiply(q, cross_entropy)
+    linear = exponent < 0.5 * float(jnp.finfo(margin.dtype).eps)
+    return jnp.where(linear, cross_entropy, -jnp.expm1(-exponent) / jnp.where(linear, 1.0, q))
+
+
+def _derivative_to_q_of_margin(margin: Array, q: Array | float) -> Array:
+    """-(1 - (1 + t) exp(-t)) / q^2 with t = -q log p_y, by its series where t is small."""
+    cross_entropy = softplus(-margin)
+    exponent = safe_multiply(q, cross_entropy)
+    small = exponent < 0.5
+    coefficients = [(-1) ** k / (math.factorial(k) * (k + 2)) for k in reversed(range(14))]
+    series = jnp.polyval(jnp.asarray(coefficients, margin.dtype), jnp.where(small, exponent, 0.0))
+    near = jnp.square(jnp.where(small, cross_entropy, 0.0)) * series
+    large = jnp.where(small, 1.0, jnp.minimum(exponent, 100.0))
+    far = (1 - (1 + large) * jnp.exp(-large)) / jnp.square(jnp.where(small, 1.0, q))
+    return -jnp.where(small, near, far)
 
 
 def _one_minus_exp_of_bce(pred: Array, target: Array) -> Array:

@@ -17,6 +17,7 @@ from tests.catalogue.common import (
     LOGITS,
     PROBABILITIES,
     SCORED,
+    SPREAD,
     SUMMABLE,
     axis_fits,
     bce_oracle,
@@ -96,6 +97,67 @@ def softmax_focal_oracle(pred, target, axis=-1, alpha=None, gamma=2.0, ignore_in
     return np.where(keep, -alpha * (1 - np.exp(log_p)) ** gamma * log_p, 0), keep.astype(float)
 
 
+def asymmetric_oracle(pred, target, gamma_neg=4.0, gamma_pos=1.0, clip=0.05):
+    p, rest = sigmoid(pred), sigmoid(-pred)
+    p_m, rest_m = np.maximum(p - clip, 0 * p), np.minimum(rest + clip, 1 + 0 * p)
+    return -target * rest**gamma_pos * np.log(p) - (1 - target) * p_m**gamma_neg * np.log(rest_m)
+
+
+def draw_ordinal(rng: np.random.Generator, batch: tuple[int, ...], options: dict[str, Any]) -> Arrays:
+    """Of four thresholds, so five classes."""
+    target = rng.integers(0, 5, size=batch)
+    if "ignore_index" in options:
+        target = np.where(rng.random(size=batch) < 0.3, options["ignore_index"], target)
+    return 3 * rng.normal(size=insert(batch, options.get("axis", -1), 4)), target
+
+
+def ordinal_tasks(pred, target, axis, ignore_index):
+    """The cross-entropies of thresholds, on the last axis; which of them are asked; and which rows count."""
+    keep = np.ones(target.shape, bool) if ignore_index is None else target != ignore_index
+    thresholds, y = np.arange(pred.shape[axis]), np.where(keep, target, 0)[..., None]
+    tasks = bce_oracle(np.moveaxis(pred, axis, -1), np.where(y > thresholds, 1, 0))
+    return tasks, y >= thresholds, keep
+
+
+def coral_oracle(pred, target, axis=-1, importance_weights=1.0, ignore_index=None):
+    tasks, _, keep = ordinal_tasks(pred, target, axis, ignore_index)
+    return np.where(keep, (np.asarray(importance_weights) * tasks).sum(-1), 0), keep.astype(float)
+
+
+def corn_oracle(pred, target, axis=-1, ignore_index=None):
+    tasks, asked, keep = ordinal_tasks(pred, target, axis, ignore_index)
+    return np.where(keep, np.where(asked, tasks, 0 * tasks).sum(-1), 0), keep * asked.sum(-1)
+
+
+def logit_adjusted_oracle(pred, target, log_prior, tau=1.0, axis=-1, **options):
+    moved = np.moveaxis(pred, axis, -1) + (tau * np.asarray(log_prior) if np.any(tau) else 0)
+    return cross_entropy_oracle(moved, target, **options)
+
+
+def of_likelihood(loss):
+    """A function of log p_y, with class weights that the mean divides by."""
+
+    def oracle(pred, target, axis=-1, weight=None, ignore_index=None, **options):
+        ce, keep = cross_entropy_oracle(pred, target, axis, None, ignore_index)
+        weights = (
+            keep
+            * (np.ones(pred.shape[axis]) if weight is None else np.asarray(weight))[
+                np.where(keep, target, 0).astype(int)
+            ]
+        )
+        return np.where(keep, weights * loss(-ce, **options), 0), weights
+
+    return per_example(oracle)
+
+
+def poly1(log_p, epsilon=2.0):
+    return epsilon * (1 - np.exp(log_p)) - log_p
+
+
+def generalized(log_p, q=0.7):
+    return (1 - np.exp(q * log_p)) / q if np.all(q) else -log_p
+
+
 def cross_entropy_from_torch(*, input, target, ignore_index=-100, **given):
     """PyTorch's function takes class probabilities too."""
     given["axis"] = min(1, input.ndim - 1)
@@ -141,11 +203,70 @@ def plain_softmax_focal(xp: Any, logits: Any, labels: Any) -> Any:
     return -((1 - jnp.exp(log_p)) ** 2 * log_p).mean()
 
 
+def plain_asymmetric(xp: Any, logits: Any, target: Any) -> Any:
+    """As the authors have it."""
+    p = 1 / (1 + xp.exp(-logits))
+    rest = xp.clip(1.05 - p, 0, 1)
+    values = target * xp.log(xp.clip(p, 1e-8, 1)) + (1 - target) * xp.log(xp.clip(rest, 1e-8, 1))
+    p_t = p * target + rest * (1 - target)
+    return -(values * (1 - p_t) ** (target + 4 * (1 - target))).mean()
+
+
+def plain_coral(xp: Any, logits: Any, labels: Any, **device: Any) -> Any:
+    above = labels[..., None] > xp.arange(logits.shape[-1], **device)
+    return plain_bce(xp, logits, above).sum(-1).mean()
+
+
+def plain_corn(xp: Any, logits: Any, labels: Any, **device: Any) -> Any:
+    thresholds = xp.arange(logits.shape[-1], **device)
+    asked = labels[..., None] >= thresholds
+    return (asked * plain_bce(xp, logits, labels[..., None] > thresholds)).sum() / asked.sum()
+
+
+def plain_logit_adjusted(xp: Any, logits: Any, labels: Any) -> Any:
+    return plain_cross_entropy(xp, logits + even_prior(xp, logits), labels)
+
+
+def even_prior(xp: Any, logits: Any) -> Any:
+    """Of a size that tells, and the same to all peers."""
+    return xp.zeros_like(logits[0]) - math.log(logits.shape[-1])
+
+
+def logit_adjusted_in_torch(torch: Any, logits: Any, labels: Any) -> Any:
+    return torch.nn.functional.cross_entropy(logits + even_prior(torch, logits), labels)
+
+
+def plain_poly1(xp: Any, logits: Any, labels: Any) -> Any:
+    log_p = at(jax.nn.log_softmax(logits), labels)
+    return (2 * (1 - jnp.exp(log_p)) - log_p).mean()
+
+
+def poly1_in_torch(torch: Any, logits: Any, labels: Any) -> Any:
+    values = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
+    return (values + 2 * (1 - torch.exp(-values))).mean()
+
+
+def plain_generalized(xp: Any, logits: Any, labels: Any) -> Any:
+    return ((1 - at(jax.nn.softmax(logits), labels) ** 0.7) / 0.7).mean()
+
+
+def generalized_in_torch(torch: Any, logits: Any, labels: Any) -> Any:
+    p = torch.softmax(logits, -1).gather(-1, labels[..., None])
+    return ((1 - p**0.7) / 0.7).mean()
+
+
 def softmax_focal_in_torch(torch: Any, logits: Any, labels: Any) -> Any:
     values = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
     return ((1 - torch.exp(-values)) ** 2 * values).mean()
 
 
+LOG_PRIOR = [-0.5, -1.5, -2.5, -3.0, -4.0]
+NO_PRIOR = {"log_prior": np.zeros(5, np.float32)}
+ORDINAL_REPORTS = (
+    Bad((LOGITS, LABELS + 6), {}, "`target` must hold class indices in \\[0, 6\\), got values from 6"),
+    Bad((LOGITS, LABELS - 1), {}, "`target` must hold class indices in \\[0, 6\\), got values from -1"),
+    Bad((SPREAD.reshape(10, 4), np.zeros(10, np.int32)), {}, "`pred` must hold logits", plausible=True),
+)
 BINARY = one_of(apart(numbers(), numbers((), 0, 1)), apart(numbers(infinite=True), HARD))
 BINARY_EXTREMES = (
     Extreme(([1e4, -1e4, 1e4, -1e4], [1.0, 0.0, 0.0, 1.0]), {"gamma": 2.0, "alpha": 1.0}, [0, 0, 1e4, 1e4]),
@@ -515,6 +636,224 @@ RECORDS = (
         ),
         benchmark=Benchmark(
             plain_softmax_focal, sizes=CLASSES, draw=labelled, torch=softmax_focal_in_torch, kernels=4.0
+        ),
+    ),
+    Record(
+        jaxloss.poly1_cross_entropy_loss,
+        draw_class_logits,
+        of_likelihood(poly1),
+        like="softmax_focal_loss",
+        two_ways=True,
+        about=About(
+            "Classes, more or less weight on the sure ones",
+            "logits (..., classes), no softmax",
+            "integer indices (...)",
+            note="Poly-1",
+        ),
+        inner=(1, 0),
+        class_axis=True,
+        sharded_classes=(0,),
+        fits=axis_fits,
+        variants=({}, {"axis": 0, "weight": [0.5, 2.0, 0.0, 1.5], "epsilon": -1.0, "ignore_index": 1}),
+        traced=("epsilon", "weight"),
+        garbage=((NAN, INF, -INF, 1e30), (-1, 99, -(2**31))),
+        refuses=(
+            Bad((LOGITS, LOGITS), {}, "`target` must hold integer .*target.argmax"),
+            Bad((LOGITS, LABELS), {"weight": np.ones(4, np.float32)}, "`weight` must have one number a class"),
+            option("epsilon", NAN, (LOGITS, LABELS)),
+            option("axis", 2, (LOGITS, LABELS)),
+        ),
+        reports=CLASS_REPORTS[:4],
+        stress=Stress(SCORED, (4, 4), unit="row"),
+        extremes=(
+            Extreme(([[1e4, 0.0, -1e4]] * 3, [0, 1, 2]), {}, [0, 1e4 + 2, 2e4 + 2]),
+            Extreme(([[0.0, -INF, -INF], [0.0, 0.0, -INF]], [0, 1]), {}, [0, math.log(2) + 1]),
+            Extreme(([[40.0, 0.0]], [0]), {}, [3 * math.log1p(math.exp(-40))]),
+        ),
+        benchmark=Benchmark(plain_poly1, sizes=CLASSES, draw=labelled, torch=poly1_in_torch),
+    ),
+    Record(
+        jaxloss.generalized_cross_entropy_loss,
+        draw_class_logits,
+        of_likelihood(generalized),
+        like="softmax_focal_loss",
+        two_ways=True,
+        about=About("Classes, noisy labels", "logits (..., classes), no softmax", "integer indices (...)"),
+        inner=(1, 0),
+        class_axis=True,
+        sharded_classes=(0,),
+        fits=axis_fits,
+        variants=({}, {"axis": 0, "weight": [0.5, 2.0, 0.0, 1.5], "q": 0.05, "ignore_index": 1}),
+        traced=("q", "weight"),
+        garbage=((NAN, INF, -INF, 1e30), (-1, 99, -(2**31))),
+        refuses=(
+            Bad((LOGITS, LOGITS), {}, "`target` must hold integer .*target.argmax"),
+            Bad((LOGITS, LABELS), {"weight": np.ones(4, np.float32)}, "`weight` must have one number a class"),
+            option("q", -0.1, (LOGITS, LABELS)),
+            option("q", 1.1, (LOGITS, LABELS)),
+            option("axis", 2, (LOGITS, LABELS)),
+        ),
+        reports=CLASS_REPORTS[:4],
+        stress=Stress(SCORED, (4, 6), ({}, {"q": 0.05}, {"q": 0.0}), unit="row"),
+        extremes=(
+            Extreme(([[1e4, 0.0, -1e4]] * 3, [0, 1, 2]), {"q": 0.0}, [0, 1e4, 2e4]),
+            Extreme(([[1e4, 0.0, -1e4]] * 3, [0, 1, 2]), {"q": 0.5}, [0, 2, 2]),
+            Extreme(([[-INF, 0.0, 1.0], [0.0, -INF, -INF]], [0, 0]), {"q": 0.5}, [2, 0]),
+            Extreme(([[-INF, 0.0, 1.0], [40.0, 0.0, -INF]], [0, 0]), {"q": 0.0}, [INF, math.log1p(math.exp(-40))]),
+            Extreme(([[40.0, 0.0]], [0]), {"q": 1.0}, [math.exp(-40)]),
+        ),
+        benchmark=Benchmark(plain_generalized, sizes=CLASSES, draw=labelled, torch=generalized_in_torch),
+    ),
+    Record(
+        jaxloss.logit_adjusted_cross_entropy_loss,
+        draw_class_logits,
+        per_example(logit_adjusted_oracle),
+        like="cross_entropy",
+        two_ways=True,
+        about=About(
+            "Classes, a long tail",
+            "logits (..., classes), no softmax",
+            "integer indices (...)",
+            shown="log_prior",
+        ),
+        inner=(1, 0),
+        class_axis=True,
+        sharded_classes=(0,),
+        fits=axis_fits,
+        variants=(
+            {"log_prior": LOG_PRIOR},
+            {
+                "log_prior": LOG_PRIOR[:4],
+                "tau": 0.7,
+                "axis": 0,
+                "weight": [0.5, 2.0, 0.0, 1.5],
+                "ignore_index": 1,
+                "label_smoothing": 0.2,
+            },
+        ),
+        own_mean=lambda options: {"weight", "label_smoothing"} <= options.keys(),
+        traced=("log_prior", "tau", "label_smoothing", "weight"),
+        garbage=((NAN, INF, -INF, 1e30), (-1, 99, -(2**31))),
+        refuses=(
+            Bad((LOGITS, LOGITS), NO_PRIOR, "`target` must hold integer .*target.argmax"),
+            Bad(
+                (LOGITS, LABELS), {"log_prior": np.zeros(4, np.float32)}, "`log_prior` must be floating, of .*\\(5,\\)"
+            ),
+            Bad((LOGITS, LABELS), NO_PRIOR | {"weight": np.ones(4, np.float32)}, "`weight` must have one number"),
+            Bad((LOGITS, LABELS), NO_PRIOR | {"tau": -1.0}, "`tau`", ValueError),
+            Bad((LOGITS, LABELS), NO_PRIOR | {"axis": 2}, "`axis`", ValueError),
+        ),
+        reports=(
+            *(Bad(bad.args, bad.options | NO_PRIOR, bad.message, plausible=bad.plausible) for bad in CLASS_REPORTS[:4]),
+            Bad(
+                (LOGITS, LABELS),
+                {"log_prior": np.full(5, 0.2, np.float32)},
+                "`log_prior` must hold log-probabilities, at most 0, .*jnp.log",
+                plausible=True,
+            ),
+        ),
+        stress=Stress(SCORED, (4, 5), ({"log_prior": [0.0, 0.0, 0.0, 0.0]},), unit="row"),
+        extremes=(
+            *(
+                Extreme(extreme.args, {"log_prior": [0.0, 0.0, 0.0]}, extreme.expected)
+                for extreme in CLASS_EXTREMES[:2]
+            ),
+            Extreme(([[2.0, 5.0, 2.0]], [0]), {"log_prior": [-1.0, -INF, -1.0]}, [math.log(2)]),
+            Extreme(([[2.0, 2.0, 2.0]], [0]), {"log_prior": [-1.0, -INF, -1.0], "tau": 0.0}, [math.log(3)]),
+        ),
+        benchmark=Benchmark(
+            plain_logit_adjusted,
+            sizes=CLASSES,
+            draw=labelled,
+            torch=logit_adjusted_in_torch,
+            call=lambda logits, labels: jaxloss.logit_adjusted_cross_entropy_loss(
+                logits, labels, log_prior=even_prior(jnp, logits)
+            ),
+        ),
+    ),
+    Record(
+        jaxloss.asymmetric_loss,
+        draw_binary_logits,
+        per_example(asymmetric_oracle),
+        about=About("Imbalance, many labels", "logits, no sigmoid", "floats in [0, 1] of the same shape"),
+        elementwise=True,
+        variants=({}, {"gamma_neg": 1.5, "gamma_pos": 0.0, "clip": 0.2}, {"gamma_neg": 2.0, "clip": 0.0}),
+        traced=("gamma_neg", "gamma_pos", "clip"),
+        differentiable=(0, 1),
+        refuses=(option("gamma_neg", -1.0), option("gamma_pos", -1.0), option("clip", -0.1), option("clip", 1.1)),
+        reports=BINARY_REPORTS,
+        # Next to `clip`, which is rounded, what is left of p is a difference.
+        stress=Stress(BINARY, (10, 9), ({}, {"gamma_neg": 1.5, "clip": 0.2}), unit="inputs"),
+        extremes=(
+            Extreme(([1e4, -1e4], [1.0, 0.0]), {}, [0, 0]),
+            Extreme(([INF, -INF, -INF], [1.0, 0.0, 1.0]), {}, [0, 0, INF]),
+            Extreme(([1e4, INF, -1e4], [0.0, 0.0, 1.0]), {}, [-(0.95**4) * math.log(0.05)] * 2 + [1e4]),
+            Extreme(([1e4, -1e4, 60.0], [0.0, 0.0, 0.0]), {"gamma_neg": 0.0, "clip": 0.0}, [1e4, 0, 60]),
+            Extreme(([1e4, 0.0], [0.0, 0.0]), {"clip": 1.0}, [0, 0]),
+            Extreme(([3.0, 1e4], [0.0, 0.0]), {"gamma_neg": INF, "clip": 0.0}, [0, 1e4]),
+        ),
+        benchmark=Benchmark(plain_asymmetric),
+    ),
+    Record(
+        jaxloss.coral_loss,
+        draw_ordinal,
+        per_example(coral_oracle),
+        about=About(
+            "Ordered classes, all thresholds", "logits (..., K - 1), no sigmoid", "integer indices (...), of K classes"
+        ),
+        inner=(1, 0),
+        class_axis=True,
+        fits=axis_fits,
+        variants=({}, {"axis": 0, "importance_weights": [0.5, 2.0, 0.0, 1.5], "ignore_index": -1}),
+        traced=("importance_weights",),
+        garbage=((NAN, INF, -INF, 1e30), (-1, 99, -(2**31))),
+        refuses=(
+            Bad((LOGITS, LOGITS), {}, "`target` must hold integer .*target.argmax"),
+            Bad(
+                (LOGITS, LABELS), {"importance_weights": np.ones(4, np.float32)}, "`importance_weights` must broadcast"
+            ),
+            option("axis", 2, (LOGITS, LABELS)),
+        ),
+        reports=ORDINAL_REPORTS,
+        stress=Stress(apart(numbers((4,), -SUMMABLE, SUMMABLE), integers(0, 4)), (4, 4), unit="row"),
+        extremes=(
+            Extreme(([[1e4, -1e4]] * 3, [0, 1, 2]), {}, [1e4, 0, 1e4]),
+            Extreme(([[INF, -INF], [INF, -INF]], [1, 0]), {}, [0, INF]),
+            Extreme(([[50.0, -50.0]], [1]), {}, [2 * math.exp(-50)]),
+        ),
+        benchmark=Benchmark(
+            plain_coral, draw=labelled, torch=lambda torch, x, y: plain_coral(torch, x, y, device=x.device)
+        ),
+    ),
+    Record(
+        jaxloss.corn_loss,
+        draw_ordinal,
+        per_example(corn_oracle),
+        like="coral_loss",
+        about=About(
+            "Ordered classes, thresholds in turn",
+            "logits (..., K - 1), no sigmoid",
+            "integer indices (...), of K classes",
+        ),
+        inner=(1, 0),
+        class_axis=True,
+        fits=axis_fits,
+        variants=({}, {"axis": 0, "ignore_index": -1}),
+        own_mean=lambda options: True,
+        garbage=((NAN, INF, -INF, 1e30), (-1, 99, -(2**31))),
+        refuses=(
+            Bad((LOGITS, LOGITS), {}, "`target` must hold integer .*target.argmax"),
+            option("axis", 2, (LOGITS, LABELS)),
+        ),
+        reports=ORDINAL_REPORTS[:2],
+        stress=Stress(apart(numbers((4,), -SUMMABLE, SUMMABLE), integers(0, 4)), (5, 4), unit="row"),
+        extremes=(
+            Extreme(([[1e4, -1e4]] * 3, [0, 1, 2]), {}, [1e4, 0, 1e4]),
+            Extreme(([[-INF, INF], [1e4, -INF], [INF, -INF]], [0, 0, 1]), {}, [0, 1e4, 0]),
+            Extreme(([[0.0, 50.0]], [2]), {}, [math.log(2) + math.exp(-50)]),
+        ),
+        benchmark=Benchmark(
+            plain_corn, draw=labelled, torch=lambda torch, x, y: plain_corn(torch, x, y, device=x.device)
         ),
     ),
 )

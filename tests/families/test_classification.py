@@ -289,3 +289,132 @@ def test_torchvisions_alpha_of_minus_one_is_refused():
 def test_focal_targets_get_no_gradient():
     for loss in (jaxloss.focal_loss, jaxloss.sigmoid_focal_loss):
         assert (jax.grad(loss, 1)(*BINARY) == 0).all()
+
+
+def test_poly1_and_generalized_cross_entropy_by_hand():
+    p = np.exp([1.5, 2.0]) / np.exp(np.asarray(LOGITS)).sum(-1)
+    poly1 = jaxloss.poly1_cross_entropy_loss(LOGITS, LABELS, epsilon=0.5, reduction="none")
+    np.testing.assert_allclose(poly1, -np.log(p) + 0.5 * (1 - p), rtol=1e-5)
+    generalized = jaxloss.generalized_cross_entropy_loss(LOGITS, LABELS, q=0.3, reduction="none")
+    np.testing.assert_allclose(generalized, (1 - p**0.3) / 0.3, rtol=1e-5)
+
+
+@pytest.mark.parametrize("q", [0.0, 1e-30, 1e-9])
+def test_generalized_cross_entropy_of_a_small_q_is_cross_entropy(q):
+    def value_and_slopes(logits, q):
+        return jax.value_and_grad(jaxloss.generalized_cross_entropy_loss, 0)(logits, LABELS, q=q)
+
+    expected = jax.value_and_grad(jaxloss.cross_entropy)(LOGITS, LABELS)
+    for given in (q, jnp.float32(q)):
+        jax.tree.map(
+            lambda got, exact: np.testing.assert_allclose(got, exact, rtol=1e-6),
+            value_and_slopes(LOGITS, given),
+            expected,
+        )
+    # The slope along q at 0 is -(log p)^2 / 2.
+    slope = jax.grad(lambda q: jaxloss.generalized_cross_entropy_loss(LOGITS, LABELS, q=q))(jnp.float32(q))
+    losses = np.asarray(jaxloss.cross_entropy(LOGITS, LABELS, reduction="none"))
+    np.testing.assert_allclose(slope, -np.mean(losses**2) / 2, rtol=1e-6)
+
+
+def test_generalized_cross_entropy_with_a_q_of_one_is_the_mean_absolute_error():
+    p = jax.nn.softmax(LOGITS)
+    error = abs(p - jax.nn.one_hot(LABELS, 3)).sum(-1).mean() / 2
+    np.testing.assert_allclose(jaxloss.generalized_cross_entropy_loss(LOGITS, LABELS, q=1.0), error, rtol=1e-6)
+
+
+def test_an_impossible_label_has_a_bounded_loss_and_no_gradient_by_generalized_cross_entropy():
+    logits = jnp.array([[-jnp.inf, 0.0, 1.0], [-300.0, 0.0, 1.0]])
+    loss = functools.partial(jaxloss.generalized_cross_entropy_loss, reduction="sum")
+    value, gradient = jax.value_and_grad(loss)(logits, jnp.array([0, 0]), q=0.5)
+    assert value == 4
+    assert (abs(gradient) < 1e-30).all()
+    slope = jax.grad(lambda q: loss(logits, jnp.array([0, 0]), q=q))(0.5)
+    np.testing.assert_allclose(slope, -2 / 0.25, rtol=1e-6)
+
+
+def test_logit_adjusted_cross_entropy_moves_the_logits_and_trains_its_prior():
+    log_prior = jnp.log(jnp.array([0.7, 0.2, 0.1]))
+
+    def adjusted(logits, log_prior, tau):
+        return jaxloss.logit_adjusted_cross_entropy_loss(logits, LABELS, log_prior=log_prior, tau=tau)
+
+    def plain(logits, log_prior, tau):
+        return -jnp.mean(jax.nn.log_softmax(logits + tau * log_prior)[jnp.arange(2), LABELS])
+
+    got, expected = (jax.value_and_grad(loss, (0, 1, 2))(LOGITS, log_prior, 0.7) for loss in (adjusted, plain))
+    jax.tree.map(lambda got, exact: np.testing.assert_allclose(got, exact, rtol=2e-6, atol=1e-7), got, expected)
+
+
+def test_a_class_that_never_occurs_has_no_logit_that_counts():
+    log_prior = jnp.array([-0.5, -1.0, -jnp.inf])
+    value, gradient = jax.value_and_grad(jaxloss.logit_adjusted_cross_entropy_loss)(LOGITS, LABELS, log_prior=log_prior)
+    np.testing.assert_allclose(value, jaxloss.cross_entropy(LOGITS[:, :2] + log_prior[:2], LABELS), rtol=1e-6)
+    assert (gradient[:, 2] == 0).all()
+    without = jaxloss.logit_adjusted_cross_entropy_loss(LOGITS, LABELS, log_prior=log_prior, tau=0.0)
+    np.testing.assert_allclose(without, jaxloss.cross_entropy(LOGITS, LABELS), rtol=1e-6)
+
+
+def test_the_asymmetric_loss_without_asymmetry_is_the_focal_loss():
+    logits = jnp.array([-1e4, -60.0, -3.0, -0.5, 0.0, 0.8, 20.0, 1e4])
+    for target in (jnp.zeros(8), jnp.ones(8)):
+        for gamma in (0.0, 1.5, 2.0):
+            got = jax.value_and_grad(jaxloss.asymmetric_loss)(
+                logits, target, gamma_neg=gamma, gamma_pos=gamma, clip=0.0
+            )
+            expected = jax.value_and_grad(jaxloss.sigmoid_focal_loss)(logits, target, alpha=None, gamma=gamma)
+            jax.tree.map(lambda got, exact: np.testing.assert_allclose(got, exact, rtol=2e-6), got, expected)
+
+
+def test_the_asymmetric_loss_drops_negatives_below_clip_and_mixes_what_is_between():
+    logits = jnp.log(jnp.array([0.04, 0.05, 0.3]) / jnp.array([0.96, 0.95, 0.7]))
+    value, gradient = jax.value_and_grad(jaxloss.asymmetric_loss)(logits[:2], jnp.zeros(2), gamma_neg=1.0, clip=0.06)
+    assert value == 0
+    assert (gradient == 0).all()
+    of_each = [jaxloss.asymmetric_loss(logits, jnp.full(3, target), reduction="none") for target in (0.0, 1.0, 0.25)]
+    np.testing.assert_allclose(of_each[2], 0.75 * of_each[0] + 0.25 * of_each[1], rtol=1e-6)
+    p, p_m = 0.3, 0.25
+    np.testing.assert_allclose(of_each[0][2], -(p_m**4) * math.log(1 - p_m), rtol=1e-5)
+    np.testing.assert_allclose(of_each[1][2], -(1 - p) * math.log(p), rtol=1e-5)
+
+
+def test_the_ordinal_losses_by_hand_and_as_coral_pytorch_has_them():
+    logits, target = jnp.array([[2.0, 0.5, -1.0], [1.0, -1.0, -2.0], [0.3, 0.2, 0.1]]), jnp.array([2, 0, 3])
+
+    def cost(logit, above):
+        return math.log1p(math.exp(-logit if above else logit))
+
+    coral = [
+        cost(2.0, True) + cost(0.5, True) + cost(-1.0, False),
+        cost(1.0, False) + cost(-1.0, False) + cost(-2.0, False),
+        cost(0.3, True) + cost(0.2, True) + cost(0.1, True),
+    ]
+    np.testing.assert_allclose(jaxloss.coral_loss(logits, target, reduction="none"), coral, rtol=1e-6)
+    np.testing.assert_allclose(jaxloss.coral_loss(logits, target), np.mean(coral), rtol=1e-6)
+    corn = [coral[0], cost(1.0, False), coral[2]]
+    np.testing.assert_allclose(jaxloss.corn_loss(logits, target, reduction="none"), corn, rtol=1e-6)
+    # Of three, one and three questions.
+    np.testing.assert_allclose(jaxloss.corn_loss(logits, target), sum(corn) / 7, rtol=1e-6)
+    np.testing.assert_allclose(jaxloss.corn_loss(logits, target, where=target > 0), (corn[0] + corn[2]) / 6, rtol=1e-6)
+
+
+def test_the_probabilities_of_corn_sum_to_one():
+    logits = jnp.array([1.0, -0.3, 2.0])
+    each = jax.vmap(lambda y: jaxloss.corn_loss(logits, y, reduction="none"))(jnp.arange(4))
+    np.testing.assert_allclose(jnp.exp(-each).sum(), 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize("label", [-1, 4])
+def test_an_ordered_class_out_of_range_is_nan_and_nowhere_else(label):
+    logits = jnp.array([[2.0, 0.5, -1.0], [1.0, -1.0, -2.0]])
+    for loss in (jaxloss.coral_loss, jaxloss.corn_loss):
+        call = functools.partial(loss, reduction="sum")
+        value, gradient = jax.value_and_grad(call)(logits, jnp.array([label, 3]))
+        assert np.isnan(value)
+        np.testing.assert_array_equal(np.isnan(gradient), [[True] * 3, [False] * 3])
+        assert np.isnan(loss(logits, jnp.array([label, 3])))
+
+
+def test_a_question_that_is_not_asked_has_no_gradient():
+    gradient = jax.grad(jaxloss.corn_loss)(jnp.array([[1.0, jnp.inf, -jnp.inf]]), jnp.array([0]))
+    np.testing.assert_allclose(gradient, [[1 / (1 + math.exp(-1.0)), 0, 0]], rtol=1e-6)

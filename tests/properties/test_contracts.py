@@ -1,6 +1,7 @@
 """What every loss refuses while tracing, and reports at run time when asked to."""
 
 import functools
+import inspect
 from typing import Any
 
 import jax
@@ -23,13 +24,20 @@ every_family = pytest.mark.parametrize("case", FAMILIES, ids=[case.record.name f
 
 
 def refused(case, args, options, message, error: type[Exception] = AssertionError):
-    message = f"(?s){case.record.name}: .*{message}"
+    message, options = f"(?s){case.record.name}: .*{message}", required(case) | options
     with pytest.raises(error, match=message):
         case.record.loss(*args, **options)
     if THOROUGH:  # An eager call is traced too.
         arrays, static = apart(options)
         with pytest.raises(error, match=message):
             jax.eval_shape(lambda args, arrays: case.record.loss(*args, **arrays, **static), args, arrays)
+
+
+def required(case):
+    """The options without which there is no call."""
+    parameters = inspect.signature(case.record.loss).parameters.values()
+    names = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
+    return {name: np.asarray(case.options[name], np.float32) for name in names}
 
 
 def apart(options):
@@ -52,7 +60,7 @@ def test_wrong_dtypes_and_shapes_are_refused(case):
             refused(case, args, {}, f"`{name}` must .* got {wrong.dtype} of shape")
         for wrong in (np.atleast_1d(drawn[position]).tolist(), None, "text"):
             with pytest.raises(TypeError, match=f"{case.record.name}: `{name}` must be an array, got"):
-                case.record.loss(*drawn[:position], wrong, *drawn[position + 1 :])
+                case.record.loss(*drawn[:position], wrong, *drawn[position + 1 :], **required(case))
 
 
 @every_family

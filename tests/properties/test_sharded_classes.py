@@ -38,10 +38,10 @@ def make_mesh(axis_type=AUTO, **sizes):
     return jax.make_mesh(tuple(sizes.values()), tuple(sizes), axis_types=(axis_type,) * len(sizes), devices=devices)
 
 
-def of_all_classes(case):
+def of_all_classes(case, classes=CLASSES):
     """The case with a number for each of the classes where it has one for some."""
     options = {
-        name: (4 * value)[:CLASSES] if isinstance(value, list) else value for name, value in case.options.items()
+        name: (classes * value)[:classes] if isinstance(value, list) else value for name, value in case.options.items()
     }
     return dataclasses.replace(case, options=options)
 
@@ -74,7 +74,7 @@ def on_mesh(case, mesh, function, out_specs, check_vma=True, batch: str | None =
 
     Where `batch` is None the axis `data` is left to `jit`.
     """
-    lists = {name: jnp.asarray(value) for name, value in case.options.items() if isinstance(value, list)}
+    lists = {name: jnp.asarray(value) for name, value in case.options.items() if isinstance(value, list | np.ndarray)}
     per_class = jax.device_put(lists, NamedSharding(mesh, P(class_axes(mesh))))
 
     def local(where, weights, per_class, *arrays):
@@ -188,8 +188,9 @@ def test_the_loss_and_its_derivatives_are_those_of_one_device(case, shards, chec
 def test_extremes_and_bad_labels_beside_devices_without_a_finite_logit(case):
     """The extremes of the record, with more classes, whose logits are -inf: on two of four devices all are."""
     record = case.record
-    case = dataclasses.replace(case, options=record.extremes[0].options)
-    extremes = [extreme for extreme in record.extremes if extreme.options == case.options]
+    options = record.extremes[0].options
+    extremes = [extreme for extreme in record.extremes if extreme.options == options]
+    case = of_all_classes(dataclasses.replace(case, options=options), 8)
 
     def columns(position, fill, more):
         """An array of all extremes, each row filled up to eight classes."""
@@ -231,7 +232,7 @@ def collectives(compiled):
 
 @of_cases(both_ways(FIRST))
 def test_a_gradient_inside_shard_map_takes_a_maximum_and_a_sum_of_a_few_numbers_a_row(case):
-    rows = np.prod(BATCH)
+    case, rows = of_all_classes(case), np.prod(BATCH)
     with jax.enable_x64(True):
         arrays = draw(case)
 
@@ -256,6 +257,7 @@ def test_a_gradient_inside_shard_map_takes_a_maximum_and_a_sum_of_a_few_numbers_
 @pytest.mark.parametrize("axis_type", [AUTO, EXPLICIT], ids=str)
 def test_under_jit_sharded_classes_stay_where_they_are(case, axis_type):
     mesh, arrays = make_mesh(axis_type, data=2, model=4), []
+    case = of_all_classes(case, 8 * CLASSES)
     for position, array in enumerate(draw(case)):
         shape = (*BATCH, 8 * CLASSES) if position in case.record.sharded_classes else array.shape
         sharding = NamedSharding(mesh, spec(mesh, case, position, array.ndim))
@@ -285,14 +287,18 @@ def test_the_batch_may_stay_on_an_explicit_mesh(case):
 @of_cases([case for case in FIRST if case in SHARDED or case.record.in_a_shard is not None])
 def test_an_axis_that_parts_nothing_is_refused(case):
     name = "class_axis_name" if case.record.sharded_classes else "axis_name"
+    case = of_all_classes(case)
+    per_class = {name: jnp.asarray(value) for name, value in case.options.items() if isinstance(value, list)}
     arrays, mesh = draw(case), make_mesh(data=2, model=4)
 
     def trace(value, *axes, check_vma=True):
-        def local(*arrays):
-            return case.function(*arrays, **{name: value})
+        def local(per_class, *arrays):
+            return case.loss(**per_class)(*arrays, **{name: value})
 
         specs = tuple(P(*axes[-array.ndim :]) if array.ndim == arrays[0].ndim else P() for array in arrays)
-        jax.eval_shape(jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=P(), check_vma=check_vma), *arrays)
+        in_specs = (P(*axes[2:]), *specs)
+        mapped = jax.shard_map(local, mesh=mesh, in_specs=in_specs, out_specs=P(), check_vma=check_vma)
+        jax.eval_shape(mapped, per_class, *arrays)
 
     for unknown in ("classes", ("model", "model"), ["model", "classes"], 3.5):
         with pytest.raises(ValueError, match=f"{case.record.name}: `{name}` must name axes of the mesh"):
@@ -321,6 +327,7 @@ def test_bad_values_are_reported_from_parts(case, bad):
 
 @of_cases([case for case in FIRST if case in SHARDED])
 def test_good_values_are_not_reported_from_parts(case):
+    case = of_all_classes(case)
     call = on_mesh(case, make_mesh(model=8), lambda loss, *given: loss(*given[2:]), P())
     jax.jit(checkify.checkify(call))(None, None, *draw(case))[0].throw()
 

@@ -69,6 +69,12 @@ def classification() -> list[Array]:
         jaxloss.focal_loss(PARAMETER, SIGNS, alpha=COLUMN.astype(np.float32), gamma=1.5, reduction=largest),
         jaxloss.sigmoid_focal_loss(PARAMETER, SIGNS, alpha=None, gamma=NUMBER, where=COLUMN, reduction=largest),
         jaxloss.softmax_focal_loss(PARAMETER, LABELS, axis=-1, alpha=PER_CLASS, gamma=2, ignore_index=1, where=MASK),
+        jaxloss.asymmetric_loss(PARAMETER, SIGNS, gamma_neg=NUMBER, gamma_pos=0, clip=NUMBER, where=COLUMN),
+        jaxloss.coral_loss(PARAMETER, LABELS, importance_weights=PER_CLASS, ignore_index=1, reduction=largest),
+        jaxloss.corn_loss(PARAMETER, LABELS, axis=-1, ignore_index=1, sample_weight=NUMBER, where=MASK),
+        jaxloss.poly1_cross_entropy_loss(PARAMETER, LABELS, weight=PER_CLASS, epsilon=NUMBER, reduction=largest),
+        jaxloss.generalized_cross_entropy_loss(PARAMETER, LABELS, weight=PER_CLASS, q=NUMBER, where=MASK),
+        jaxloss.logit_adjusted_cross_entropy_loss(PARAMETER, LABELS, log_prior=PER_CLASS, tau=NUMBER, where=MASK),
     ]
 
 
