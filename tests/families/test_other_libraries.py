@@ -142,6 +142,11 @@ OPTAX = {
         lambda x: jaxloss.ntxent_loss(x[:3], x[3:], temperature=0.07),
         VALUES,
     ),
+    "poly_loss_cross_entropy": Same(
+        lambda x: optax.losses.poly_loss_cross_entropy(x, jnp.asarray(ONE_HOT)),
+        lambda x: jaxloss.poly1_cross_entropy_loss(x, LABELS, reduction="none"),
+        VALUES,
+    ),
     "ranking_softmax_loss": Same(
         lambda x: optax.losses.ranking_softmax_loss(x, MORE),
         lambda x: jaxloss.ranking_softmax_loss(x, MORE),
@@ -213,6 +218,11 @@ KERAS = {
     "categorical_focal_crossentropy": Same(
         lambda x: keras().categorical_focal_crossentropy(ONE_HOT, x, from_logits=True),
         lambda x: 0.25 * jaxloss.softmax_focal_loss(x, LABELS, gamma=2.0, reduction="none"),
+        VALUES,
+    ),
+    "categorical_generalized_cross_entropy": Same(
+        lambda x: keras().categorical_generalized_cross_entropy(LABELS, jax.nn.softmax(x), q=0.7),
+        lambda x: jaxloss.generalized_cross_entropy_loss(x, LABELS, q=0.7, reduction="none"),
         VALUES,
     ),
     "circle": Same(
