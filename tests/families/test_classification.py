@@ -299,7 +299,7 @@ def test_poly1_and_generalized_cross_entropy_by_hand():
     np.testing.assert_allclose(generalized, (1 - p**0.3) / 0.3, rtol=1e-5)
 
 
-@pytest.mark.parametrize("q", [0.0, 1e-30, 1e-9])
+@pytest.mark.parametrize("q", [0.0, 1e-30])
 def test_generalized_cross_entropy_of_a_small_q_is_cross_entropy(q):
     def value_and_slopes(logits, q):
         return jax.value_and_grad(jaxloss.generalized_cross_entropy_loss, 0)(logits, LABELS, q=q)
