@@ -44,6 +44,7 @@ from jaxloss.detection import (
     box_iou_loss,
     complete_box_iou_loss,
     distance_box_iou_loss,
+    efficient_box_iou_loss,
     generalized_box_iou_loss,
 )
 from jaxloss.distillation import generalized_jsd_loss, linear_generalized_jsd_loss
@@ -165,6 +166,7 @@ __all__ = [
     "distillation",
     "divergence",
     "dpo_loss",
+    "efficient_box_iou_loss",
     "focal_loss",
     "gaussian_nll_loss",
     "geman_mcclure_loss",
