@@ -50,6 +50,7 @@ from jaxloss.detection import (
     box_iou_loss,
     complete_box_iou_loss,
     distance_box_iou_loss,
+    efficient_box_iou_loss,
     generalized_box_iou_loss,
 )
 from jaxloss.distillation import generalized_jsd_loss, linear_generalized_jsd_loss
@@ -174,6 +175,7 @@ __all__ = [
     "distillation",
     "divergence",
     "dpo_loss",
+    "efficient_box_iou_loss",
     "focal_loss",
     "gaussian_nll_loss",
     "geman_mcclure_loss",

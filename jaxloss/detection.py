@@ -200,6 +200,55 @@ def complete_box_iou_loss(
     return call.reduce(fuse_whole(_complete_iou_loss(*_boxes(call, pred, target, eps))))
 
 
+@compiled_when_eager
+def efficient_box_iou_loss(
+    pred: Float[ArrayLike, "*batch 4"],
+    target: Float[ArrayLike, "*batch 4"],
+    *,
+    eps: Real[ArrayLike, ""] = 1e-7,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "*reduced"]:
+    r"""EIoU: the DIoU loss plus how far widths and heights differ, each as a part of the enclosing box C:
+
+        loss = DIoU loss + |width(P) - width(T)|^2 / (width(C)^2 + eps)
+               + |height(P) - height(T)|^2 / (height(C)^2 + eps)
+
+    Where CIoU compares aspect ratios, which agree for boxes of any size, this one pulls at the sides themselves.
+
+    Args:
+        pred: boxes (x1, y1, x2, y2) with x1 <= x2 and y1 <= y2 on the last axis, floating.
+        target: boxes, floating, of exactly the shape of `pred`.
+        eps: added to each denominator, at least 0, in the unit of an area; 0 / 0 counts as 0. May be traced.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
+        reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
+
+    Returns:
+        The mean, the sum, or one loss per box, of the shape of `pred` without its last axis; float32 for half-precision
+        inputs.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract.
+        ValueError: a Python number `eps` below 0, or an unknown `reduction`.
+        JaxRuntimeError: under `chex.chexify`, boxes with x1 > x2 or y1 > y2.
+
+    PyTorch: none.
+
+    Elsewhere: mmdetection's `EIoULoss` is another loss, the Extended-IoU loss.
+
+    Reference: Y.-F. Zhang et al., Focal and Efficient IOU Loss for Accurate Bounding Box Regression, arXiv:2101.08158.
+
+    >>> pred, target = jnp.array([[100.0, 100.0, 200.0, 200.0]]), jnp.array([[100.0, 100.0, 150.0, 200.0]])
+    >>> print(f"{efficient_box_iou_loss(pred, target):.4f}")
+    0.7812
+    """
+    call = Call("efficient_box_iou_loss", sample_weight, where, reduction)
+    return call.reduce(fuse_whole(_efficient_iou_loss(*_boxes(call, pred, target, eps))))
+
+
 class _Boxes(NamedTuple):
     """Coordinates one by one: a slice of two would be stored."""
 
@@ -304,6 +353,16 @@ def _complete_iou_loss(pred: _Boxes, target: _Boxes, eps: Array) -> Array:
     aspect = 4 / math.pi**2 * jnp.square(_aspect_angle(target) - _aspect_angle(pred))
     aspect_weight = jax.lax.stop_gradient(safe_divide(aspect, 1 - overlap.iou + aspect + eps))
     return 1 - overlap.iou + _centre_distance(pred, target, overlap, eps) + aspect_weight * aspect
+
+
+@functools.partial(_of_boxes, stores_on_cpu=True)
+def _efficient_iou_loss(pred: _Boxes, target: _Boxes, eps: Array) -> Array:
+    overlap = _overlap(pred, target, eps)
+    wider = (pred.x2 - pred.x1) - (target.x2 - target.x1)
+    higher = (pred.y2 - pred.y1) - (target.y2 - target.y1)
+    sides = safe_divide(jnp.square(wider), jnp.square(overlap.hull_width) + eps)
+    sides += safe_divide(jnp.square(higher), jnp.square(overlap.hull_height) + eps)
+    return 1 - overlap.iou + _centre_distance(pred, target, overlap, eps) + sides
 
 
 def _overlap(pred: _Boxes, target: _Boxes, eps: Any) -> _Overlap:

@@ -62,6 +62,13 @@ def ciou_oracle(pred, target, eps=1e-7, constant_at=None):
     return diou_oracle(pred, target, eps) + weight * aspect_oracle(pred, target)
 
 
+def eiou_oracle(pred, target, eps=1e-7):
+    _, _, low, high = box_areas(pred, target)
+    sides = (pred[..., 2:] - pred[..., :2]) - (target[..., 2:] - target[..., :2])
+    of_hull = (high - low) ** 2 + eps
+    return diou_oracle(pred, target, eps) + (sides**2 / np.where(of_hull == 0, 1, of_hull)).sum(-1)
+
+
 def draw_any_boxes(options: dict[str, Any]) -> Any:
     """Two boxes, of which the corners are sorted; beyond these sizes areas overflow and underflow."""
     corners = scaled((2, 2, 2), (-40, 50))
@@ -104,6 +111,13 @@ def plain_ciou(xp: Any, pred: Any, target: Any) -> Any:
     return plain_diou(xp, pred, target) + (alpha * aspect).mean()
 
 
+def plain_eiou(xp: Any, pred: Any, target: Any) -> Any:
+    _, _, width, height = areas(xp, pred, target)
+    sides = (pred[:, 2:] - pred[:, :2]) - (target[:, 2:] - target[:, :2])
+    parts = sides[:, 0] ** 2 / (width**2 + 1e-7) + sides[:, 1] ** 2 / (height**2 + 1e-7)
+    return plain_diou(xp, pred, target) + parts.mean()
+
+
 BOXES = np.tile(np.array([0, 0, 1, 1], np.float32), (3, 1))
 BOX_REPORTS = (
     Bad((BOXES[:, [2, 1, 0, 3]], BOXES), {}, "`pred` must hold boxes", plausible=True),
@@ -124,7 +138,7 @@ RECORDS = (
             about=About(
                 "Boxes", "boxes (..., 4): x1, y1, x2, y2", "boxes of the same shape", torchvision=in_torchvision
             ),
-            like="box_iou_loss" if loss in (jaxloss.generalized_box_iou_loss, jaxloss.distance_box_iou_loss) else "",
+            like="" if loss in (jaxloss.box_iou_loss, jaxloss.complete_box_iou_loss) else "box_iou_loss",
             inner=(1, 1),
             variants=BOX_VARIANTS,
             traced=("eps",),
@@ -171,6 +185,18 @@ RECORDS = (
                 (
                     Extreme(([[0.0, 0, 2, 0]], [[0.0, 0, 2, 2]]), {"eps": 0.0}, [1 + 1 / 8 + 0.25**2 / 1.25]),
                     Extreme(([[0.0, 0, 0, 2]], [[0.0, 0, 2, 2]]), {"eps": 0.0}, [1 + 1 / 8 + 0.25**2 / 1.25]),
+                ),
+            ),
+            (
+                jaxloss.efficient_box_iou_loss,
+                eiou_oracle,
+                plain_eiou,
+                "",
+                (
+                    Extreme(([[0.0, 0, 1, 1]], [[5.0, 5, 6, 6]]), {"eps": 0.0}, [1 + 50 / 72]),
+                    # Without a width or a height in either, that side says nothing.
+                    Extreme(([[0.0, 0, 2, 0]], [[0.0, 0, 2, 2]]), {"eps": 0.0}, [1 + 1 / 8 + 1]),
+                    Extreme(([[0.0, 0, 0, 2]], [[0.0, 0, 0, 2]]), {"eps": 0.0}, [1.0]),
                 ),
             ),
         )

@@ -10,6 +10,7 @@ LOSSES = [
     jaxloss.generalized_box_iou_loss,
     jaxloss.distance_box_iou_loss,
     jaxloss.complete_box_iou_loss,
+    jaxloss.efficient_box_iou_loss,
 ]
 PRED, TARGET = jnp.array([[100.0, 100.0, 200.0, 200.0]]), jnp.array([[105.0, 105.0, 205.0, 205.0]])
 
@@ -82,3 +83,13 @@ def test_the_weight_of_the_aspect_term_is_constant_in_the_gradient():
     slope = weight * 4 / np.pi**2 * 2 * angle * -np.array([-1, 2, 1, -2]) / 5
     rest = jax.grad(jaxloss.complete_box_iou_loss)(pred, target) - jax.grad(jaxloss.distance_box_iou_loss)(pred, target)
     np.testing.assert_allclose(rest, slope, rtol=1e-4, atol=1e-6)
+
+
+def test_sides_pull_where_the_aspect_ratio_does_not():
+    """Boxes of one centre and one shape: CIoU's further terms are 0, EIoU's tell the sizes apart."""
+    small, large = jnp.array([1.0, 1.0, 3.0, 3.0]), jnp.array([0.0, 0.0, 4.0, 4.0])
+    np.testing.assert_allclose(jaxloss.complete_box_iou_loss(small, large, eps=0.0), 1 - 4 / 16, rtol=1e-6)
+    np.testing.assert_allclose(jaxloss.efficient_box_iou_loss(small, large, eps=0.0), 1 - 4 / 16 + 2 / 4, rtol=1e-6)
+    # To x2, of the target: d IoU = -2 / 16, and of the sides 2 (-2) / 16; the centre stands at its minimum.
+    slope = jax.grad(jaxloss.efficient_box_iou_loss)(small, large, eps=0.0)
+    np.testing.assert_allclose(slope, [3 / 8, 3 / 8, -3 / 8, -3 / 8], rtol=1e-5)
