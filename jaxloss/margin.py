@@ -654,7 +654,21 @@ def _largest_excess_jvp(axis: int, margin: float, primals: Any, tangents: Any) -
     largest, share, own, rest = (jnp.expand_dims(row, axis) for row in (largest, share, own, rest))
     slopes = jnp.where(single_precision(prevent_cse(pred)) == largest, share, rest)
     slopes = jnp.where(one_hot(index, pred.shape[axis], axis), own, slopes)
-    return _largest_excess(pred, index, axis, margin), jnp.sum(slopes * pred_dot, axis)
+    value = _with_value(jnp.maximum(excess, 0.0), pred, index, axis, margin)
+    return value, jnp.sum(slopes * pred_dot, axis)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3, 4))
+def _with_value(value: Array, pred: Array, index: Array, axis: int, margin: float) -> Array:
+    """The largest excess, whose value is known already, to be differentiated as it is."""
+    del pred, index, axis, margin
+    return value
+
+
+@_with_value.defjvp
+def _with_value_jvp(axis: int, margin: float, primals: Any, tangents: Any) -> tuple[Array, Array]:
+    loss = functools.partial(_largest_excess, axis=axis, margin=margin)
+    return primals[0], jax.jvp(loss, primals[1:], tangents[1:])[1]
 
 
 def _excess_of_largest(pred: Array, index: Array, axis: int, margin: float) -> tuple[Array, Array, Array]:
