@@ -23,11 +23,14 @@ from jaxloss.classification import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
     cross_entropy,
+    entmax15_loss,
+    fenchel_young_loss,
     focal_loss,
     nll_loss,
     sigmoid_focal_loss,
     soft_target_cross_entropy,
     softmax_focal_loss,
+    sparsemax_loss,
 )
 from jaxloss.composition import weighted_sum
 from jaxloss.contrastive import (
@@ -47,7 +50,7 @@ from jaxloss.detection import (
     generalized_box_iou_loss,
 )
 from jaxloss.distillation import generalized_jsd_loss, linear_generalized_jsd_loss
-from jaxloss.divergence import kl_div
+from jaxloss.divergence import generalized_kl_div, jensen_shannon_div, kl_div
 from jaxloss.language_modeling import linear_cross_entropy, linear_token_log_probs, token_log_probs
 from jaxloss.margin import (
     hinge_embedding_loss,
@@ -168,6 +171,8 @@ __all__ = [
     "distillation",
     "divergence",
     "dpo_loss",
+    "entmax15_loss",
+    "fenchel_young_loss",
     "focal_loss",
     "gaussian_nll_loss",
     "geman_mcclure_loss",
@@ -175,6 +180,7 @@ __all__ = [
     "generalized_box_iou_loss",
     "generalized_dice_loss",
     "generalized_jsd_loss",
+    "generalized_kl_div",
     "group_advantages",
     "hinge_embedding_loss",
     "hinge_loss",
@@ -182,6 +188,7 @@ __all__ = [
     "info_nce_loss",
     "ipo_loss",
     "jaccard_loss",
+    "jensen_shannon_div",
     "kl_div",
     "kl_penalty",
     "koleo_loss",
@@ -235,6 +242,7 @@ __all__ = [
     "soft_margin_loss",
     "soft_target_cross_entropy",
     "softmax_focal_loss",
+    "sparsemax_loss",
     "squared_hinge_loss",
     "supcon_loss",
     "token_log_probs",

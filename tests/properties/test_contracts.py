@@ -1,6 +1,7 @@
 """What every loss refuses while tracing, and reports at run time when asked to."""
 
 import functools
+import inspect
 from typing import Any
 
 import jax
@@ -22,8 +23,16 @@ every_family = pytest.mark.parametrize("case", FAMILIES, ids=[case.record.name f
 # Refused
 
 
+def required(case):
+    """What a loss cannot be called without, beside its arrays."""
+    parameters = inspect.signature(case.record.loss).parameters.values()
+    names = [one.name for one in parameters if one.kind is one.KEYWORD_ONLY and one.default is one.empty]
+    return {name: case.record.variants[0][name] for name in names}
+
+
 def refused(case, args, options, message, error: type[Exception] = AssertionError):
     message = f"(?s){case.record.name}: .*{message}"
+    options = required(case) | options
     with pytest.raises(error, match=message):
         case.record.loss(*args, **options)
     if THOROUGH:  # An eager call is traced too.
@@ -52,7 +61,7 @@ def test_wrong_dtypes_and_shapes_are_refused(case):
             refused(case, args, {}, f"`{name}` must .* got {wrong.dtype} of shape")
         for wrong in (np.atleast_1d(drawn[position]).tolist(), None, "text"):
             with pytest.raises(TypeError, match=f"{case.record.name}: `{name}` must be an array, got"):
-                case.record.loss(*drawn[:position], wrong, *drawn[position + 1 :])
+                case.record.loss(*drawn[:position], wrong, *drawn[position + 1 :], **required(case))
 
 
 @every_family
