@@ -575,7 +575,8 @@ def sparsemax_loss(
     [0.     0.2033]
     """
     call = Call("sparsemax_loss", sample_weight, where, reduction)
-    pred, target, axis = call.labelled(ONE_HOT, axis, ignore_index, pred=pred, target=target)
+    pred, target, axis = call.labelled_as_given(ONE_HOT, axis, ignore_index, pred=pred, target=target)
+    call.check_not_softmax(single_precision(pred), axis, call.keep)
     return call.reduce(entmax_loss(pred, target, axis, 1))
 
 
@@ -628,7 +629,8 @@ def entmax15_loss(
     [0.0229 0.4021]
     """
     call = Call("entmax15_loss", sample_weight, where, reduction)
-    pred, target, axis = call.labelled(ONE_HOT, axis, ignore_index, pred=pred, target=target)
+    pred, target, axis = call.labelled_as_given(ONE_HOT, axis, ignore_index, pred=pred, target=target)
+    call.check_not_softmax(single_precision(pred), axis, call.keep)
     return call.reduce(entmax_loss(pred, target, axis, 2))
 
 

@@ -14,7 +14,7 @@ from jax import Array
 
 from jaxloss._numerics.labels import is_class, one_hot, take_label_unchecked
 from jaxloss._numerics.safe import nan_unless
-from jaxloss._numerics.xla import prevent_cse
+from jaxloss._numerics.xla import prevent_cse, stay_in_loop
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
@@ -39,18 +39,24 @@ def _entmax_loss_jvp(axis: int, power: int, primals: Any, tangents: Any) -> tupl
     rest = jnp.sum(jnp.where(is_label, 0.0, p), axis, keepdims=True)
     valid = jnp.expand_dims(nan_unless(is_class(index, logits.shape[axis])), axis)
     slopes = jnp.where(is_label, -rest * valid, p * valid)
-    return entmax_loss(logits, index, axis, power), jnp.sum(slopes * tangent, axis)
+    return entmax_loss(logits, index, axis, power), jnp.sum(slopes * _single(tangent), axis)
 
 
 def _rows(logits: Array, axis: int, power: int) -> tuple[Array, Array]:
     """The largest logit of each row, and its threshold below that; neither is differentiated."""
     logits = jax.lax.stop_gradient(logits)
-    largest = logits.max(axis, keepdims=True)
+    largest = _single(logits.max(axis, keepdims=True))
     return largest, _threshold(logits, largest, axis, power)
+
+
+def _single(logits: Array) -> Array:
+    """In float32 or better."""
+    return logits.astype(jnp.float32) if logits.dtype.itemsize < 4 else logits
 
 
 def _below(logits: Array, largest: Array, power: int) -> Array:
     """(a - 1) times how far logits are below the largest."""
+    logits = _single(logits)
     is_top = logits == jnp.inf
     return jnp.where(is_top, 0.0, jnp.where(is_top, 0.0, logits) - largest) / power
 
@@ -60,10 +66,10 @@ def _threshold(logits: Array, largest: Array, axis: int, power: int) -> Array:
 
     A row is done when its step is lost in rounding. Each step reads the logits; nothing of their size is carried along.
     """
-    eps = jnp.finfo(logits.dtype).eps
+    eps = jnp.finfo(largest.dtype).eps
 
     def step(threshold: Array) -> Array:
-        roots = jnp.maximum(_below(logits, largest, power) - threshold, 0.0)
+        roots = jnp.maximum(_below(stay_in_loop(logits, -threshold), largest, power) - threshold, 0.0)
         slope = jnp.sum((roots > 0).astype(roots.dtype) if power == 1 else power * roots, axis, keepdims=True)
         return (jnp.sum(roots**power, axis, keepdims=True) - 1) / jnp.maximum(slope, 1.0)
 
@@ -91,7 +97,7 @@ def _probabilities_jvp(axis: int, power: int, primals: Any, tangents: Any) -> tu
     logits, rows = primals
     p = _probabilities(logits, axis, power, rows)
     weights = (p > 0).astype(p.dtype) if power == 1 else jnp.sqrt(p)
-    moved = jnp.where(p > 0, tangents[0], 0.0)
+    moved = jnp.where(p > 0, _single(tangents[0]), 0.0)
     mean = jnp.sum(weights * moved, axis, keepdims=True) / jnp.sum(weights, axis, keepdims=True)
     return p, weights * (moved - mean)
 

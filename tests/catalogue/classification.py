@@ -105,11 +105,11 @@ def entmax_oracle(pred, target, axis=-1, ignore_index=None, power=1):
     ordered, size = -np.sort(-x, -1), np.arange(1, x.shape[-1] + 1)
     mean, total = np.cumsum(ordered, -1) / size, np.cumsum(ordered**2, -1)
     spread = np.maximum(1 - (total - size * mean**2), 0) / size
-    thresholds = mean - (1 / size if power == 1 else np.sqrt(spread))
+    thresholds = (size * mean - 1) / size if power == 1 else mean - spread**0.5
     support = (thresholds <= ordered).sum(-1, keepdims=True)
     p = np.maximum(x - np.take_along_axis(thresholds, support - 1, -1), 0) ** power
     above = pred - np.take_along_axis(pred, index, -1)
-    entropy = (1 - (p**2).sum(-1)) / 2 if power == 1 else (1 - (p ** (3 / p.dtype.type(2))).sum(-1)) * 4 / 3
+    entropy = (1 - (p**2).sum(-1)) / 2 if power == 1 else (1 - (p**1.5).sum(-1)) * 4 / 3
     return np.where(keep, (p * above).sum(-1) + entropy, 0), keep
 
 
@@ -562,6 +562,7 @@ RECORDS = (
         jaxloss.sparsemax_loss,
         draw_class_logits,
         per_example(entmax_oracle),
+        two_ways=True,
         about=About(
             "Classes, sparse probabilities",
             "logits (..., classes)",
@@ -598,6 +599,7 @@ RECORDS = (
         draw_class_logits,
         per_example(lambda *arrays, **options: entmax_oracle(*arrays, **options, power=2)),
         like="sparsemax_loss",
+        two_ways=True,
         about=About(
             "Classes, sparse probabilities",
             "logits (..., classes)",
