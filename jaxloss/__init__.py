@@ -26,6 +26,8 @@ from jaxloss.classification import (
     coral_loss,
     corn_loss,
     cross_entropy,
+    entmax15_loss,
+    fenchel_young_loss,
     focal_loss,
     generalized_cross_entropy_loss,
     logit_adjusted_cross_entropy_loss,
@@ -34,6 +36,7 @@ from jaxloss.classification import (
     sigmoid_focal_loss,
     soft_target_cross_entropy,
     softmax_focal_loss,
+    sparsemax_loss,
 )
 from jaxloss.composition import weighted_sum
 from jaxloss.contrastive import (
@@ -54,15 +57,18 @@ from jaxloss.detection import (
     generalized_box_iou_loss,
 )
 from jaxloss.distillation import generalized_jsd_loss, linear_generalized_jsd_loss
-from jaxloss.divergence import kl_div
+from jaxloss.divergence import generalized_kl_div, jensen_shannon_div, kl_div
 from jaxloss.language_modeling import linear_cross_entropy, linear_token_log_probs, token_log_probs
 from jaxloss.margin import (
     hinge_embedding_loss,
     hinge_loss,
     margin_ranking_loss,
     multi_margin_loss,
+    multiclass_hinge_loss,
+    multiclass_perceptron_loss,
     multilabel_margin_loss,
     multilabel_soft_margin_loss,
+    perceptron_loss,
     soft_margin_loss,
     squared_hinge_loss,
 )
@@ -176,6 +182,8 @@ __all__ = [
     "divergence",
     "dpo_loss",
     "efficient_box_iou_loss",
+    "entmax15_loss",
+    "fenchel_young_loss",
     "focal_loss",
     "gaussian_nll_loss",
     "geman_mcclure_loss",
@@ -184,6 +192,7 @@ __all__ = [
     "generalized_cross_entropy_loss",
     "generalized_dice_loss",
     "generalized_jsd_loss",
+    "generalized_kl_div",
     "group_advantages",
     "hinge_embedding_loss",
     "hinge_loss",
@@ -191,6 +200,7 @@ __all__ = [
     "info_nce_loss",
     "ipo_loss",
     "jaccard_loss",
+    "jensen_shannon_div",
     "kl_div",
     "kl_penalty",
     "koleo_loss",
@@ -213,12 +223,15 @@ __all__ = [
     "msle_loss",
     "multi_margin_loss",
     "multi_similarity_loss",
+    "multiclass_hinge_loss",
+    "multiclass_perceptron_loss",
     "multilabel_margin_loss",
     "multilabel_soft_margin_loss",
     "nll_loss",
     "ntxent_loss",
     "orpo_loss",
     "pairwise_logistic_loss",
+    "perceptron_loss",
     "poisson_nll_loss",
     "policy",
     "policy_gradient_loss",
@@ -243,6 +256,7 @@ __all__ = [
     "soft_margin_loss",
     "soft_target_cross_entropy",
     "softmax_focal_loss",
+    "sparsemax_loss",
     "squared_hinge_loss",
     "supcon_loss",
     "token_log_probs",

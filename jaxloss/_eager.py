@@ -4,6 +4,7 @@ import enum
 import functools
 import inspect
 import math
+import types
 import typing
 from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
@@ -110,7 +111,9 @@ def _with_count(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _union(annotation: Any) -> set[Any]:
-    return {typing.get_origin(kind) or kind for kind in typing.get_args(annotation)}
+    """The kinds that a union admits; none of what is no union."""
+    kinds = typing.get_args(annotation) if typing.get_origin(annotation) in (typing.Union, types.UnionType) else ()
+    return {typing.get_origin(kind) or kind for kind in kinds}
 
 
 def _plain(value: Any, is_a_number: bool, may_be_a_list: bool) -> Any:

@@ -16,6 +16,7 @@ from jaxloss._contracts.values import SUM_TOLERANCE, near_unit_interval
 from jaxloss._eager import compiled_when_eager
 from jaxloss._numerics.cross_entropy import all_zero, along, label_losses
 from jaxloss._numerics.derivatives import with_derivatives
+from jaxloss._numerics.entmax import entmax_loss
 from jaxloss._numerics.labels import is_class, take_label, take_per_class
 from jaxloss._numerics.logistic import (
     bce_derivative,
@@ -911,6 +912,173 @@ def corn_loss(
     tasks, target, axis = _tasks(call, axis, ignore_index, conditional=True, pred=pred, target=target)
     asked = jnp.minimum(target + 1, tasks.shape[axis]).astype(call.dtype)
     return call.reduce_weighed(_sum_of_tasks(tasks, target, axis), asked)
+
+
+@compiled_when_eager
+def sparsemax_loss(
+    pred: Float[ArrayLike, "*shape"],
+    target: Integer[ArrayLike, "*batch"],
+    *,
+    axis: int = -1,
+    ignore_index: Integer[ArrayLike, ""] | None = None,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "*reduced"]:
+    r"""The cross-entropy of the sparsemax, whose probabilities are exactly 0 far below the largest logit.
+
+        p    = max(0, pred - t)                                          with the t at which sum_c p_c = 1
+        loss = (1 - p_y)^2 / 2 + sum_{c != y} p_c^2 / 2 + max(0, t - pred_y)
+
+    It is 0, and so is its gradient, `p` less 1 at y, where the true class exceeds every other by 1. A logit of -inf
+    costs nothing unless it is the true class's, which then costs inf. A target is one class; for distributions see
+    `fenchel_young_loss`.
+
+    Args:
+        pred: logits, floating.
+        target: class indices in [0, classes), integer, of the shape of `pred` without `axis`. An index out of range,
+            also a negative one, gives NaN in value and gradient.
+        axis: the class axis of `pred`; -1 is JAX's layout, 1 is PyTorch's.
+        ignore_index: a class index whose rows are ignored; None for no such index.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
+        reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
+
+    Returns:
+        The mean, the sum, or an array of the shape of `target`; float32 for half-precision inputs.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract; float and one-hot targets are refused.
+        ValueError: unknown `reduction`.
+        JaxRuntimeError: under `chex.chexify`, an index out of range; `pred` that already holds probabilities.
+
+    PyTorch: none.
+
+    Elsewhere: `optax.losses.multiclass_sparsemax_loss`, in which a negative index counts from the end;
+    `optax.losses.sparsemax_loss` is the one for binary targets.
+
+    Reference: A. F. T. Martins, R. F. Astudillo, arXiv:1602.02068.
+
+    >>> logits = jnp.array([[1.5, 0.2, -0.5], [0.1, 0.6, 0.5]])
+    >>> print(sparsemax_loss(logits, jnp.array([0, 1]), reduction="none").round(4))
+    [0.     0.2033]
+    """
+    call = Call("sparsemax_loss", sample_weight, where, reduction)
+    pred, target, axis = call.labelled_as_given(ONE_HOT, axis, ignore_index, pred=pred, target=target)
+    call.check_not_softmax(single_precision(pred), axis, call.keep)
+    return call.reduce(entmax_loss(pred, target, axis, 1))
+
+
+@compiled_when_eager
+def entmax15_loss(
+    pred: Float[ArrayLike, "*shape"],
+    target: Integer[ArrayLike, "*batch"],
+    *,
+    axis: int = -1,
+    ignore_index: Integer[ArrayLike, ""] | None = None,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "*reduced"]:
+    r"""Between cross-entropy and `sparsemax_loss`: smooth, with probabilities of exactly 0 far below the largest logit.
+
+        r    = max(0, pred / 2 - t)                                      with the t at which sum_c r_c^2 = 1
+        loss = 2 / 3 (1 - r_y)^2 (2 + r_y) + 2 / 3 sum_{c != y} r_c^3 + 2 max(0, t - pred_y / 2)
+
+    It is 0, and so is its gradient, `p` less 1 at y with `p = r^2`, where the true class exceeds every other by 2. A
+    logit of -inf costs nothing unless it is the true class's, which then costs inf.
+
+    Args:
+        pred: logits, floating.
+        target: class indices in [0, classes), integer, of the shape of `pred` without `axis`. An index out of range,
+            also a negative one, gives NaN in value and gradient.
+        axis: the class axis of `pred`; -1 is JAX's layout, 1 is PyTorch's.
+        ignore_index: a class index whose rows are ignored; None for no such index.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
+        reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
+
+    Returns:
+        The mean, the sum, or an array of the shape of `target`; float32 for half-precision inputs.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract; float and one-hot targets are refused.
+        ValueError: unknown `reduction`.
+        JaxRuntimeError: under `chex.chexify`, an index out of range; `pred` that already holds probabilities.
+
+    PyTorch: none.
+
+    Elsewhere: `entmax.entmax15_loss` of deep-spin, NaN for a logit of -inf; its default ignores the index -100.
+
+    Reference: B. Peters, V. Niculae, A. F. T. Martins, arXiv:1905.05702.
+
+    >>> logits = jnp.array([[1.5, 0.2, -0.5], [0.1, 0.6, 0.5]])
+    >>> print(entmax15_loss(logits, jnp.array([0, 1]), reduction="none").round(4))
+    [0.0229 0.4021]
+    """
+    call = Call("entmax15_loss", sample_weight, where, reduction)
+    pred, target, axis = call.labelled_as_given(ONE_HOT, axis, ignore_index, pred=pred, target=target)
+    call.check_not_softmax(single_precision(pred), axis, call.keep)
+    return call.reduce(entmax_loss(pred, target, axis, 2))
+
+
+@compiled_when_eager
+def fenchel_young_loss(
+    pred: Float[ArrayLike, "*shape"],
+    target: Float[ArrayLike, "*shape"],
+    *,
+    max_function: Callable[[Array], Array],
+    axis: int = -1,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "*reduced"]:
+    r"""The loss that a regularised maximum of scores induces:
+
+        loss = max_function(pred) - sum_c target_c pred_c
+
+    Its gradient is that of the maximum, which is the prediction, less the target. With `jax.nn.logsumexp` it is the
+    cross-entropy of class probabilities less their entropy; `cross_entropy` and `soft_target_cross_entropy` have more
+    digits where both terms are large, and nearly agree. The part of the loss that depends on the target alone is left
+    out, so that the least value is 0 for the corners of the domain alone.
+
+    Args:
+        pred: scores, floating.
+        target: what is to be predicted, floating, of exactly the shape of `pred`: a distribution, a one-hot vector, the
+            indicator of a structure. A target of 0 costs nothing against a score of -inf.
+        max_function: a function of one vector of scores to a number, convex: max_mu <mu, scores> - omega(mu).
+        axis: the axis of `pred` that holds one vector.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
+        reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
+
+    Returns:
+        The mean, the sum, or an array of the shape of `pred` without `axis`; float32 for half-precision inputs.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract; integer targets are refused.
+        ValueError: unknown `reduction`.
+
+    PyTorch: none.
+
+    Elsewhere: `optax.losses.make_fenchel_young_loss(max_function)`, over the last axis.
+
+    Reference: M. Blondel, A. F. T. Martins, V. Niculae, arXiv:1901.02324.
+
+    >>> scores, target = jnp.array([[2.0, 1.0, 0.0]]), jnp.array([[0.0, 1.0, 0.0]])
+    >>> print(f"{fenchel_young_loss(scores, target, max_function=jax.nn.logsumexp):.4f}")
+    1.4076
+    """
+    call = Call("fenchel_young_loss", sample_weight, where, reduction)
+    pred, target = call.classes(axis, "Turn class indices into vectors: jax.nn.one_hot.", pred=pred, target=target)
+    axis = call.axis(axis, pred.ndim)
+    call.hide(pred.shape[:axis] + pred.shape[axis + 1 :], pred.dtype)
+    pred, target = fill_masked(expand_mask(axis, call.keep), 0.0, pred, target)
+    largest = jnp.vectorize(max_function, signature="(c)->()")(jnp.moveaxis(pred, axis, -1))
+    return call.reduce(largest - jnp.sum(safe_multiply(target, pred), axis))
 
 
 def _tasks(

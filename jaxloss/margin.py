@@ -16,9 +16,9 @@ from jaxloss._eager import compiled_when_eager
 from jaxloss._numerics.derivatives import with_derivatives
 from jaxloss._numerics.labels import is_class, one_hot, take_label, take_label_unchecked, take_per_class
 from jaxloss._numerics.logistic import bce_of_logits, softplus
-from jaxloss._numerics.online import sum_together
+from jaxloss._numerics.online import largest_others, sum_together
 from jaxloss._numerics.safe import expand_mask, nan_unless, safe_multiply
-from jaxloss._numerics.xla import by_platform, fuse_whole
+from jaxloss._numerics.xla import by_platform, fuse_whole, prevent_cse
 from jaxloss._typing import ArrayLike
 from jaxloss.reductions import Reduction
 
@@ -69,6 +69,53 @@ def hinge_loss(
     call = Call("hinge_loss", sample_weight, where, reduction)
     pred, target = call.signed(pred=pred, target=target)
     return call.reduce(fuse_whole(_positive_part(1 - target * pred)))
+
+
+@compiled_when_eager
+def perceptron_loss(
+    pred: Float[ArrayLike, "*batch"],
+    target: Float[ArrayLike, "*batch"],
+    *,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "*reduced"]:
+    r"""The hinge without a margin: a score on the right side of 0 costs nothing, on the wrong one its distance from it.
+
+        loss = max(0, -target pred)
+
+    At a score of 0 the gradient is half of that of a wrong one, as optax's is, so that a model that starts with zeros
+    learns.
+
+    Args:
+        pred: scores, any number, floating; the sign is the class.
+        target: -1 or 1, floating, of exactly the shape of `pred`; anything else gives NaN in value and gradient. From
+            targets of 0 and 1: `2 * target - 1`.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
+        reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
+
+    Returns:
+        The mean, the sum, or an array of the shape of `pred`; float32 for half-precision inputs.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract; integer and boolean targets are refused.
+        ValueError: unknown `reduction`.
+        JaxRuntimeError: under `chex.chexify`, a target that is neither -1 nor 1.
+
+    PyTorch: none; `hinge_loss` is the one with a margin.
+
+    Elsewhere: `optax.losses.perceptron_loss`.
+
+    Reference: F. Rosenblatt, The perceptron, 1958, doi:10.1037/h0042519.
+
+    >>> perceptron_loss(jnp.array([0.5, 2.0, 0.5]), jnp.array([1.0, 1.0, -1.0]), reduction="none")
+    Array([0. , 0. , 0.5], dtype=float32)
+    """
+    call = Call("perceptron_loss", sample_weight, where, reduction)
+    pred, target = call.signed(pred=pred, target=target)
+    return call.reduce(fuse_whole(_symmetric_positive_part(-target * pred)))
 
 
 @compiled_when_eager
@@ -318,6 +365,107 @@ def multi_margin_loss(
 
 
 @compiled_when_eager
+def multiclass_hinge_loss(
+    pred: Float[ArrayLike, "*shape"],
+    target: Integer[ArrayLike, "*batch"],
+    *,
+    axis: int = -1,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "*reduced"]:
+    r"""The score s_y of the true class must exceed that of the best other class by 1 (Crammer and Singer).
+
+        loss = max(0, max_{j != y} (1 + s_j) - s_y)
+
+    Scores that attain the maximum together share its gradient evenly, as in optax; at a hinge that has just closed the
+    true class is one of them.
+
+    Args:
+        pred: scores, any number, floating.
+        target: class indices in [0, classes), integer, of the shape of `pred` without `axis`. An index out of range,
+            also a negative one, gives NaN in value and gradient.
+        axis: the class axis of `pred`; -1 is JAX's layout, 1 is PyTorch's.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
+        reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
+
+    Returns:
+        The mean, the sum, or an array of the shape of `target`; float32 for half-precision inputs.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract; float and one-hot targets are refused.
+        ValueError: unknown `reduction`.
+        JaxRuntimeError: under `chex.chexify`, an index out of range.
+
+    PyTorch: none; `multi_margin_loss` adds up the hinges of all classes.
+
+    Elsewhere: `optax.losses.multiclass_hinge_loss`, which takes an index out of range for a class of score 0.
+
+    Reference: K. Crammer, Y. Singer, On the Algorithmic Implementation of Multiclass Kernel-based Vector Machines, JMLR
+    2, 2001.
+
+    >>> scores = jnp.array([[0.5, 2.0, 0.0, 1.5], [3.0, 0.0, 1.0, 2.5]])
+    >>> multiclass_hinge_loss(scores, jnp.array([1, 3]), reduction="none")
+    Array([0.5, 1.5], dtype=float32)
+    """
+    call = Call("multiclass_hinge_loss", sample_weight, where, reduction)
+    pred, target, axis = call.labelled_as_given(_INDICES, axis, pred=pred, target=target)
+    return call.reduce(_largest_excess(pred, target, axis, 1.0))
+
+
+@compiled_when_eager
+def multiclass_perceptron_loss(
+    pred: Float[ArrayLike, "*shape"],
+    target: Integer[ArrayLike, "*batch"],
+    *,
+    axis: int = -1,
+    sample_weight: Real[ArrayLike, "*#batch"] | None = None,
+    where: Bool[ArrayLike, "*#batch"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "*reduced"]:
+    r"""How far the score s_y of the true class is below the best score.
+
+        loss = max_j s_j - s_y
+
+    Scores that attain the maximum together share its gradient evenly, as in optax, the true class among them: equal
+    scores are drawn apart.
+
+    Args:
+        pred: scores, any number, floating.
+        target: class indices in [0, classes), integer, of the shape of `pred` without `axis`. An index out of range,
+            also a negative one, gives NaN in value and gradient.
+        axis: the class axis of `pred`; -1 is JAX's layout, 1 is PyTorch's.
+        sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
+            divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
+        where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.
+        reduction: "mean", "sum", "none" or a callable `(values, weights)`, see `jaxloss.reductions`.
+
+    Returns:
+        The mean, the sum, or an array of the shape of `target`; float32 for half-precision inputs.
+
+    Raises:
+        AssertionError: a shape or dtype breaks the contract; float and one-hot targets are refused.
+        ValueError: unknown `reduction`.
+        JaxRuntimeError: under `chex.chexify`, an index out of range.
+
+    PyTorch: none; `multi_margin_loss` adds up the hinges of all classes.
+
+    Elsewhere: `optax.losses.multiclass_perceptron_loss`, which takes an index out of range for a class of score 0.
+
+    Reference: M. Collins, Discriminative Training Methods for Hidden Markov Models, 2002, doi:10.3115/1118693.1118694.
+
+    >>> scores = jnp.array([[0.5, 2.0, 0.0, 1.5], [3.0, 0.0, 1.0, 2.5]])
+    >>> multiclass_perceptron_loss(scores, jnp.array([1, 3]), reduction="none")
+    Array([0. , 0.5], dtype=float32)
+    """
+    call = Call("multiclass_perceptron_loss", sample_weight, where, reduction)
+    pred, target, axis = call.labelled_as_given(_INDICES, axis, pred=pred, target=target)
+    return call.reduce(_largest_excess(pred, target, axis, 0.0))
+
+
+@compiled_when_eager
 def multilabel_margin_loss(
     pred: Float[ArrayLike, "*batch classes"],
     target: Integer[ArrayLike, "*batch classes"],
@@ -487,6 +635,49 @@ def _excess(pred: Array, index: Array, margin: Array, axis: int) -> Array:
     return jnp.where(is_label, -1.0, margin + (single_precision(pred) - own))
 
 
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
+def _largest_excess(pred: Array, index: Array, axis: int, margin: float) -> Array:
+    """max(0, margin + max_{j != y} x_j - x_y)"""
+    return jnp.maximum(_excess_of_largest(pred, index, axis, margin)[0], 0.0)
+
+
+@_largest_excess.defjvp
+def _largest_excess_jvp(axis: int, margin: float, primals: Any, tangents: Any) -> tuple[Array, Array]:
+    """With the scores compared again: what is the largest is known, and not stored."""
+    (pred, index), pred_dot = primals, single_precision(tangents[0])
+    excess, largest, ties = _excess_of_largest(jax.lax.stop_gradient(pred), index, axis, margin)
+    shared = jnp.where(excess == 0, ties + 1, ties)
+    share = jnp.where(excess >= 0, 1 / jnp.maximum(shared, 1), 0.0)
+    is_nan = jnp.isnan(excess)
+    share, own, rest = (jnp.where(is_nan, excess, each) for each in (share, -share * ties, 0.0))
+
+    largest, share, own, rest = (jnp.expand_dims(row, axis) for row in (largest, share, own, rest))
+    slopes = jnp.where(single_precision(prevent_cse(pred)) == largest, share, rest)
+    slopes = jnp.where(one_hot(index, pred.shape[axis], axis), own, slopes)
+    value = _with_value(jnp.maximum(excess, 0.0), pred, index, axis, margin)
+    return value, jnp.sum(slopes * pred_dot, axis)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3, 4))
+def _with_value(value: Array, pred: Array, index: Array, axis: int, margin: float) -> Array:
+    """The largest excess, whose value is known already, to be differentiated as it is."""
+    del pred, index, axis, margin
+    return value
+
+
+@_with_value.defjvp
+def _with_value_jvp(axis: int, margin: float, primals: Any, tangents: Any) -> tuple[Array, Array]:
+    loss = functools.partial(_largest_excess, axis=axis, margin=margin)
+    return primals[0], jax.jvp(loss, primals[1:], tangents[1:])[1]
+
+
+def _excess_of_largest(pred: Array, index: Array, axis: int, margin: float) -> tuple[Array, Array, Array]:
+    """margin + max_{j != y} x_j - x_y, NaN for an index out of range; that maximum, and how many attain it."""
+    largest, ties, own = largest_others(single_precision(pred), index, axis)
+    own *= nan_unless(is_class(index, pred.shape[axis]))
+    return margin + (largest - own), largest, ties
+
+
 def _place(lists: Array) -> Array:
     return jax.lax.broadcasted_iota(jnp.int32, lists.shape, lists.ndim - 1)
 
@@ -562,6 +753,12 @@ def _label_hinges_jvp(primals, tangents):
     total, derivatives = _label_hinges(*primals)
     tangent = jnp.sum(derivatives * single_precision(tangents[0]), -1)
     return (total, derivatives), (tangent, jnp.zeros_like(derivatives))
+
+
+@with_derivatives(lambda value: jnp.where(jnp.isnan(value), value, 0.5 * jnp.sign(value) + 0.5))
+def _symmetric_positive_part(value: Array) -> Array:
+    """max(0, value), whose derivative at 0 is 1/2."""
+    return jnp.maximum(value, 0.0)
 
 
 @with_derivatives(lambda value: jnp.where(jnp.isnan(value), value, (value >= 0).astype(value.dtype)))

@@ -55,9 +55,9 @@ def elements_of(mixed: bool, axis: int, x: Array, y: Array, beta: Array, tops: P
     p, q = jnp.exp(log_p), jnp.exp(log_q)
     if mixed:
         mixture = _mixture(p, q, beta)
-        terms = beta * _surplus(q, q_below, mixture) + (1 - beta) * _surplus(p, p_below, mixture)
+        terms = beta * surplus(q, q_below, mixture) + (1 - beta) * surplus(p, p_below, mixture)
     else:
-        terms = _surplus(p, p_below, q)
+        terms = surplus(p, p_below, q)
     return Elements(p, q, p_below, q_below, _moved(p, p_top, p_below), _moved(q, q_top, q_below), terms)
 
 
@@ -66,7 +66,7 @@ def _distances(mixed: bool, x: Array, y: Array, beta: Array, tops: PairSums) -> 
     log_p = _log_probabilities(x, tops.largest_x, tops.excess_x)
     log_q = _log_probabilities(y, tops.largest_y, tops.excess_y)
     if mixed:
-        return log_p, log_q, *_log_mixed(log_p, log_q, beta)
+        return log_p, log_q, *log_mixed(log_p, log_q, beta)
     impossible = jnp.where(x == -jnp.inf, 0.0, -jnp.inf)
     distance = jnp.where(y == -jnp.inf, impossible, log_q - log_p)
     return log_p, log_q, distance, jnp.zeros_like(distance)
@@ -93,7 +93,7 @@ def _mixture(p: Array, q: Array, beta: Array) -> Array:
 
 
 @jax.custom_jvp
-def _log_mixed(log_p: Array, log_q: Array, beta: Array) -> tuple[Array, Array]:
+def log_mixed(log_p: Array, log_q: Array, beta: Array) -> tuple[Array, Array]:
     """log m - log p and log m - log q, each with digits of its own where p and q nearly agree."""
     distance = log_q - log_p
     near, q_is_larger = jnp.abs(distance) < 1, distance > 0
@@ -104,7 +104,7 @@ def _log_mixed(log_p: Array, log_q: Array, beta: Array) -> tuple[Array, Array]:
     return below_p, jnp.where(near, small - distance, below_larger - jnp.minimum(distance, 0.0))
 
 
-@_log_mixed.defjvp
+@log_mixed.defjvp
 def _log_mixed_jvp(primals: Any, tangents: Any) -> tuple[Any, Any]:
     """With w = beta q / m: w and w - 1 to log q - log p, and (q - p) / m to beta."""
     log_p, log_q, beta = primals
@@ -112,24 +112,24 @@ def _log_mixed_jvp(primals: Any, tangents: Any) -> tuple[Any, Any]:
     of_q, of_p = jax.nn.sigmoid(log_odds), jax.nn.sigmoid(-log_odds)
     moved = tangents[1] - tangents[0]
     of_beta = (of_q / beta - of_p / (1 - beta)) * tangents[2]
-    return _log_mixed(*primals), (of_q * moved + of_beta, of_beta - of_p * moved)
+    return log_mixed(*primals), (of_q * moved + of_beta, of_beta - of_p * moved)
 
 
-def _surplus(p: Array, below: Array, mixture: Array) -> Array:
+def surplus(p: Array, below: Array, mixture: Array) -> Array:
     """m - p - p log(m / p), at least 0: over a row the sum of m is that of p, and what is left is the divergence."""
     small = jnp.clip(below, -0.5, 0.5)
     series = jnp.ones_like(small)
     for order in range(9 if p.dtype.itemsize < 8 else 17, 2, -1):  # e^u - 1 - u = u^2 / 2 (1 + u / 3 (1 + ...))
         series = 1 + small * series / order
     impossible = (p == 0) & jnp.isinf(below)
-    surplus = mixture - p - p * jnp.where(impossible, 0.0, below)
-    return jnp.where(jnp.abs(below) < 0.5, p * small * small / 2 * series, surplus)
+    apart = mixture - p - p * jnp.where(impossible, 0.0, below)
+    return jnp.where(jnp.abs(below) < 0.5, p * small * small / 2 * series, apart)
 
 
 def slope_of_beta(beta: Array, of: Elements) -> Array:
     """KL(q || m) - KL(p || m), class by class."""
     mixture = _mixture(of.p, of.q, beta)
-    return _surplus(of.q, of.q_below, mixture) - _surplus(of.p, of.p_below, mixture)
+    return surplus(of.q, of.q_below, mixture) - surplus(of.p, of.p_below, mixture)
 
 
 def slopes_of(mixed: bool, beta: Array, of: Elements, p_mean: Array | float, q_mean: Array | float) -> Any:

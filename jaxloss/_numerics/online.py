@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxloss._numerics.labels import one_hot
+from jaxloss._numerics.labels import one_hot, take_label_unchecked
 from jaxloss._numerics.safe import safe_divide
 from jaxloss._numerics.shards import Shard
 from jaxloss._numerics.xla import KEEPS_DERIVATIVES_IN_LOOPS, by_platform, prevent_cse
@@ -77,6 +77,41 @@ def _margin_sums_jvp(axis: int, shard: Shard, primals: Any, tangents: Any) -> tu
     others = jnp.sum(exponentials * tangents[0], axis)
     own = jnp.sum(jnp.where(is_label, tangents[0], 0.0), axis)
     return sums, MarginSums(jnp.zeros_like(sums.largest), *shard.sums(others, own))
+
+
+class LargestOthers(NamedTuple):
+    """The largest score of the classes but the label's, how many attain it, and the label's score."""
+
+    largest: Array
+    ties: Array
+    own: Array
+
+
+def largest_others(scores: Array, index: Array, axis: int) -> LargestOthers:
+    """-inf and no ties where there are no others. On a CPU in passes of their own."""
+    stored, online = (functools.partial(way, axis=axis) for way in (_stored_largest_others, _online_largest_others))
+    return LargestOthers(*by_platform(scores, index, cpu=stored, elsewhere=online))
+
+
+def _stored_largest_others(scores: Array, index: Array, axis: int) -> LargestOthers:
+    own = take_label_unchecked(scores, index, axis)
+    others = jnp.where(one_hot(index, scores.shape[axis], axis), -jnp.inf, scores)
+    largest = others.max(axis, keepdims=True)
+    ties = jnp.sum((others == largest) & (others > -jnp.inf), axis, dtype=own.dtype)
+    return LargestOthers(jnp.squeeze(largest, axis), ties, own)
+
+
+def _online_largest_others(scores: Array, index: Array, axis: int) -> LargestOthers:
+    is_label = one_hot(index, scores.shape[axis], axis)
+    others = jnp.where(is_label, -jnp.inf, scores)
+    parts = others, (others > -jnp.inf).astype(scores.dtype), jnp.where(is_label, scores, 0.0)
+    return LargestOthers(*_reduce(_add_largest_others, parts, (-jnp.inf, 0.0, 0.0), axis))
+
+
+def _add_largest_others(one: Any, other: Any) -> Any:
+    largest = jnp.maximum(one[0], other[0])
+    ties = jnp.where(one[0] == largest, one[1], 0.0) + jnp.where(other[0] == largest, other[1], 0.0)
+    return largest, ties, one[2] + other[2]
 
 
 class SoftmaxSums(NamedTuple):

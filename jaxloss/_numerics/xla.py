@@ -100,7 +100,10 @@ def stay_in_loop(part: Array, step: Array) -> Array:
     one of bfloat16 there. Held by `tests/properties/test_accelerators.py`.
     """
     return by_platform(
-        part, step, cpu=lambda part, step: part, elsewhere=lambda part, step: part * jnp.where(step >= 0, 1.0, 0.0)
+        part,
+        step,
+        cpu=lambda part, step: part,
+        elsewhere=lambda part, step: part * jnp.where(step >= 0, 1.0, 0.0).astype(part.dtype),
     )
 
 

@@ -286,6 +286,48 @@ CLASS_EXTREMES = (
     Extreme(([[40.0, 0.0]], [0]), {}, [math.log1p(math.exp(-40))]),
 )
 
+
+def entmax_oracle(pred, target, axis=-1, ignore_index=None, power=1):
+    """From sorted logits: of as many as are in the support the threshold has a closed form. Relative to the label."""
+    pred = np.moveaxis(pred, axis, -1)
+    keep = np.ones(target.shape, bool) if ignore_index is None else target != ignore_index
+    index = np.where(keep, target, 0)[..., None]
+    x = (pred - pred.max(-1, keepdims=True)) / power
+    ordered, size = -np.sort(-x, -1), np.arange(1, x.shape[-1] + 1)
+    mean, total = np.cumsum(ordered, -1) / size, np.cumsum(ordered**2, -1)
+    spread = np.maximum(1 - (total - size * mean**2), 0) / size
+    thresholds = (size * mean - 1) / size if power == 1 else mean - spread**0.5
+    support = (thresholds <= ordered).sum(-1, keepdims=True)
+    p = np.maximum(x - np.take_along_axis(thresholds, support - 1, -1), 0) ** power
+    above = pred - np.take_along_axis(pred, index, -1)
+    entropy = (1 - (p**2).sum(-1)) / 2 if power == 1 else (1 - (p**1.5).sum(-1)) * 4 / 3
+    return np.where(keep, (p * above).sum(-1) + entropy, 0), keep
+
+
+def fenchel_young_oracle(pred, target, max_function, axis=-1):
+    pred, target = np.moveaxis(pred, axis, -1), np.moveaxis(target, axis, -1)
+    largest = pred.max(-1)
+    return largest + np.log(np.exp(pred - largest[..., None]).sum(-1)) - (target * pred).sum(-1)
+
+
+def plain_sparsemax(xp: Any, logits: Any, labels: Any) -> Any:
+    ordered, size = -jnp.sort(-logits, -1), jnp.arange(1, logits.shape[-1] + 1)
+    total = jnp.cumsum(ordered, -1)
+    support = (1 + size * ordered > total).sum(-1, keepdims=True)
+    p = jnp.clip(logits - (jnp.take_along_axis(total, support - 1, -1) - 1) / support, 0)
+    p = jax.lax.stop_gradient(p)
+    return ((p * logits).sum(-1) + (1 - (p**2).sum(-1)) / 2 - at(logits, labels)).mean()
+
+
+def plain_entmax(xp: Any, logits: Any, labels: Any) -> Any:
+    ordered, size = -jnp.sort(-logits / 2, -1), jnp.arange(1, logits.shape[-1] + 1)
+    mean, total = jnp.cumsum(ordered, -1) / size, jnp.cumsum(ordered**2, -1)
+    thresholds = mean - jnp.sqrt(jnp.clip((1 - (total - size * mean**2)) / size, 0))
+    support = (thresholds <= ordered).sum(-1, keepdims=True)
+    p = jax.lax.stop_gradient(jnp.clip(logits / 2 - jnp.take_along_axis(thresholds, support - 1, -1), 0) ** 2)
+    return ((p * logits).sum(-1) + (1 - (p**1.5).sum(-1)) * 4 / 3 - at(logits, labels)).mean()
+
+
 RECORDS = (
     Record(
         jaxloss.cross_entropy,
@@ -857,6 +899,111 @@ RECORDS = (
         ),
         benchmark=Benchmark(
             plain_corn, draw=labelled, torch=lambda torch, x, y: plain_corn(torch, x, y, device=x.device)
+        ),
+    ),
+    Record(
+        jaxloss.sparsemax_loss,
+        draw_class_logits,
+        per_example(entmax_oracle),
+        two_ways=True,
+        about=About(
+            "Classes, sparse probabilities",
+            "logits (..., classes)",
+            "integer indices (...)",
+            optax="multiclass_sparsemax_loss",
+        ),
+        inner=(1, 0),
+        class_axis=True,
+        fits=axis_fits,
+        variants=({}, {"axis": 1, "ignore_index": 2}),
+        garbage=((NAN, INF, -INF, 1e30), (-1, 99, -(2**31))),
+        refuses=(
+            Bad((LOGITS, LOGITS), {}, "`target` must hold integer .*target.argmax"),
+            option("axis", 2, (LOGITS, LABELS)),
+        ),
+        reports=CLASS_REPORTS,
+        stress=Stress(SCORED, (5, 5), unit="row"),
+        extremes=(
+            Extreme(([[1e4, 0.0, -1e4]] * 3, [0, 1, 2]), {}, [0, 1e4, 2e4]),
+            Extreme(([[0.0, -INF, -INF], [INF, 0.0, -INF], [0.0, -INF, 0.0]], [0, 0, 1]), {}, [0, 0, INF]),
+            Extreme(([[3.0]], [0]), {}, [0]),
+            Extreme(([[1.0, 1.0, -INF], [0.5, 0.5, 0.5]], [1, 2]), {}, [0.25, 1 / 3]),
+        ),
+        benchmark=Benchmark(
+            plain_sparsemax,
+            draw=labelled,
+            optax=lambda losses, logits, labels: losses.multiclass_sparsemax_loss(
+                logits.astype(jnp.float32), labels
+            ).mean(),
+        ),
+    ),
+    Record(
+        jaxloss.entmax15_loss,
+        draw_class_logits,
+        per_example(lambda *arrays, **options: entmax_oracle(*arrays, **options, power=2)),
+        like="sparsemax_loss",
+        two_ways=True,
+        about=About(
+            "Classes, sparse probabilities",
+            "logits (..., classes)",
+            "integer indices (...)",
+            note="smooth",
+        ),
+        inner=(1, 0),
+        class_axis=True,
+        fits=axis_fits,
+        variants=({}, {"axis": 1, "ignore_index": 2}),
+        garbage=((NAN, INF, -INF, 1e30), (-1, 99, -(2**31))),
+        refuses=(
+            Bad((LOGITS, LOGITS), {}, "`target` must hold integer .*target.argmax"),
+            option("axis", 2, (LOGITS, LABELS)),
+        ),
+        reports=CLASS_REPORTS,
+        stress=Stress(SCORED, (6, 6), unit="row"),
+        extremes=(
+            Extreme(([[1e4, 0.0, -1e4]] * 3, [0, 1, 2]), {}, [0, 1e4, 2e4]),
+            Extreme(([[0.0, -INF, -INF], [INF, 0.0, -INF], [0.0, -INF, 0.0]], [0, 0, 1]), {}, [0, 0, INF]),
+            Extreme(([[3.0]], [0]), {}, [0]),
+            Extreme(([[1.0, 1.0, -INF]], [1]), {}, [4 / 3 * (1 - math.sqrt(0.5))]),
+        ),
+        benchmark=Benchmark(plain_entmax, draw=labelled),
+    ),
+    Record(
+        jaxloss.fenchel_young_loss,
+        draw_soft_targets,
+        per_example(fenchel_young_oracle),
+        about=About(
+            "Whatever has a regularised maximum",
+            "scores (..., classes)",
+            "floats of the same shape",
+            optax="make_fenchel_young_loss",
+        ),
+        inner=(1, 1),
+        class_axis=True,
+        fits=axis_fits,
+        variants=({"max_function": jax.nn.logsumexp}, {"max_function": jax.nn.logsumexp, "axis": 1}),
+        differentiable=(0, 1),
+        refuses=(
+            Bad((LOGITS, LABELS), {"max_function": jax.nn.logsumexp}, "`target` must be floating.*one_hot"),
+            Bad((LOGITS, LOGITS), {"max_function": jax.nn.logsumexp, "axis": 2}, "`axis`", ValueError),
+        ),
+        admits_any_value=True,
+        stress=Stress(
+            apart(numbers((4,), -100, 100), numbers((4,), 0, 1)),
+            (8, 8),
+            ({"max_function": jax.nn.logsumexp},),
+            unit="row",
+        ),
+        extremes=(
+            Extreme(
+                ([[1e4, -INF], [1e4, -1e4]], [[1.0, 0.0], [0.0, 1.0]]), {"max_function": jax.nn.logsumexp}, [0, 2e4]
+            ),
+        ),
+        benchmark=Benchmark(
+            lambda xp, scores, target: (jax.nn.logsumexp(scores, -1) - (scores * target).sum(-1)).mean(),
+            draw=soft_labelled,
+            optax=lambda losses, *arrays: losses.make_fenchel_young_loss(jax.nn.logsumexp)(*arrays).mean(),
+            call=lambda *arrays: jaxloss.fenchel_young_loss(*arrays, max_function=jax.nn.logsumexp),
         ),
     ),
 )

@@ -60,6 +60,12 @@ def multi_margin_oracle(pred, target, axis=-1, weight=None, margin=1.0, p=1):
     return hinges.mean(-1) * (1.0 if weight is None else np.asarray(weight)[target])
 
 
+def multiclass_hinge_oracle(pred, target, axis=-1, margin=1.0):
+    pred = np.moveaxis(pred, axis, -1)
+    is_label = np.arange(pred.shape[-1]) == target[..., None]
+    return np.max(pred + np.where(is_label, 0, margin), -1) - pred[is_label].reshape(target.shape)
+
+
 def multilabel_margin_oracle(pred, target):
     values = np.zeros(pred.shape[:-1], pred.dtype)
     for example in np.ndindex(values.shape):
@@ -94,6 +100,10 @@ def plain_multi_margin(xp: Any, scores: Any, labels: Any) -> Any:
     return (jnp.clip(1 - at(scores, labels)[:, None] + scores, 0) * others).mean()
 
 
+def plain_multiclass_hinge(xp: Any, scores: Any, labels: Any) -> Any:
+    return ((scores + (jnp.arange(scores.shape[-1]) != labels[:, None])).max(-1) - at(scores, labels)).mean()
+
+
 def plain_multilabel_margin(xp: Any, scores: Any, labels: Any) -> Any:
     classes = scores.shape[-1]
     listed = (labels[:, :, None] == jnp.arange(classes)).any(1)
@@ -114,6 +124,12 @@ SIGN_REPORTS = tuple(
 SIGN_REFUSES = (
     Bad((FLOATS, FLOATS.astype(np.int32)), {}, "`target` must be floating.*target.astype\\(jnp.float32\\)"),
     Bad((FLOATS, FLOATS.astype(bool)), {}, "`target` must be floating.*2.0 \\* target - 1"),
+)
+LABELLED_REFUSES = (
+    Bad((LOGITS, LOGITS), {}, "`target` must hold integer class indices of shape \\(3,\\)"),
+    Bad((LOGITS, LOGITS.astype(np.int32)), {}, "`target` must hold integer .* use multilabel_margin_loss"),
+    Bad((np.float32(1), np.int32(0)), {}, "`pred` must have an axis of at least one class"),
+    option("axis", 2, (LOGITS, LABELS)),
 )
 HINGE_EXTREMES = (
     Extreme(([1e4, -1e4, 1e4, -1e4, 1.0, -1.0], [1.0, -1.0, -1.0, 1.0, 1.0, -1.0]), {}, [0, 0, 10001, 10001, 0, 0]),
@@ -140,6 +156,26 @@ RECORDS = (
         benchmark=Benchmark(
             lambda xp, pred, target: xp.clip(1 - target * pred, 0).mean(),
             optax=lambda losses, *arrays: losses.hinge_loss(*arrays).mean(),
+            kernels=3.0,
+        ),
+    ),
+    Record(
+        jaxloss.perceptron_loss,
+        draw_signs,
+        per_example(lambda pred, target: np.maximum(-target * pred, 0)),
+        like="hinge_loss",
+        about=About("Two classes", "scores", "floats, -1 or 1, of the same shape", optax="perceptron_loss"),
+        elementwise=True,
+        refuses=SIGN_REFUSES,
+        reports=SIGN_REPORTS,
+        stress=Stress(SIGNED, (4, 4)),
+        extremes=(
+            Extreme(([1e4, -1e4, 1e4, -1e4, 0.0], [1.0, -1.0, -1.0, 1.0, 1.0]), {}, [0, 0, 1e4, 1e4, 0]),
+            Extreme(([INF, -INF, INF], [1.0, -1.0, -1.0]), {}, [0, 0, INF]),
+        ),
+        benchmark=Benchmark(
+            lambda xp, pred, target: xp.clip(-target * pred, 0).mean(),
+            optax=lambda losses, *arrays: losses.perceptron_loss(*arrays).mean(),
             kernels=3.0,
         ),
     ),
@@ -281,6 +317,65 @@ RECORDS = (
             Extreme(([[1.0, 0.0, 3.0]], [0]), {}, [1]),
         ),
         benchmark=Benchmark(plain_multi_margin, draw=labelled, kernels=3.0),
+    ),
+    Record(
+        jaxloss.multiclass_hinge_loss,
+        draw_class_logits,
+        per_example(multiclass_hinge_oracle),
+        two_ways=True,
+        about=About(
+            "Classes, by a margin",
+            "scores (..., classes)",
+            "integer indices (...)",
+            note="of the best other class",
+            optax="multiclass_hinge_loss",
+        ),
+        inner=(1, 0),
+        class_axis=True,
+        fits=axis_fits,
+        variants=({}, {"axis": 1}),
+        garbage=((NAN, INF, -INF, 1e30), (-1, 99, -(2**31))),
+        refuses=LABELLED_REFUSES,
+        reports=CLASS_REPORTS[:2],
+        stress=Stress(SCORED, (4, 4), unit="row"),
+        extremes=(
+            Extreme(([[1e4, 0.0, -1e4]] * 3, [0, 1, 2]), {}, [0, 10001, 20001]),
+            Extreme(([[0.0, -INF, -INF], [INF, 0.0, -INF], [0.0, -INF, 0.0]], [0, 0, 1]), {}, [0, 0, INF]),
+            Extreme(([[3.0]], [0]), {}, [0]),
+            Extreme(([[1.0, 0.0, 3.0], [2.0, 2.0, 2.0]], [0, 1]), {}, [3, 1]),
+        ),
+        benchmark=Benchmark(
+            plain_multiclass_hinge,
+            draw=labelled,
+            optax=lambda losses, *arrays: losses.multiclass_hinge_loss(*arrays).mean(),
+        ),
+    ),
+    Record(
+        jaxloss.multiclass_perceptron_loss,
+        draw_class_logits,
+        per_example(lambda pred, target, axis=-1: multiclass_hinge_oracle(pred, target, axis, 0.0)),
+        two_ways=True,
+        like="multiclass_hinge_loss",
+        about=About("Classes", "scores (..., classes)", "integer indices (...)", optax="multiclass_perceptron_loss"),
+        inner=(1, 0),
+        class_axis=True,
+        fits=axis_fits,
+        variants=({}, {"axis": 1}),
+        garbage=((NAN, INF, -INF, 1e30), (-1, 99, -(2**31))),
+        refuses=LABELLED_REFUSES,
+        reports=CLASS_REPORTS[:2],
+        stress=Stress(SCORED, (4, 4), unit="row"),
+        extremes=(
+            Extreme(([[1e4, 0.0, -1e4]] * 3, [0, 1, 2]), {}, [0, 1e4, 2e4]),
+            Extreme(([[0.0, -INF, -INF], [INF, 0.0, -INF], [0.0, -INF, 0.0]], [0, 0, 1]), {}, [0, 0, INF]),
+            Extreme(([[3.0]], [0]), {}, [0]),
+            Extreme(([[2.0, 2.0, 2.0]], [1]), {}, [0]),
+        ),
+        benchmark=Benchmark(
+            lambda xp, scores, labels: (scores.max(-1) - at(scores, labels)).mean(),
+            draw=labelled,
+            optax=lambda losses, *arrays: losses.multiclass_perceptron_loss(*arrays).mean(),
+        ),
     ),
     Record(
         jaxloss.multilabel_margin_loss,

@@ -418,3 +418,30 @@ def test_an_ordered_class_out_of_range_is_nan_and_nowhere_else(label):
 def test_a_question_that_is_not_asked_has_no_gradient():
     gradient = jax.grad(jaxloss.corn_loss)(jnp.array([[1.0, jnp.inf, -jnp.inf]]), jnp.array([0]))
     np.testing.assert_allclose(gradient, [[1 / (1 + math.exp(-1.0)), 0, 0]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("loss", [jaxloss.sparsemax_loss, jaxloss.entmax15_loss])
+def test_a_sparse_gradient_is_the_distribution_less_the_label_and_the_loss_ends_at_its_margin(loss):
+    logits = jnp.array([[0.5, 0.25, -3.0, -jnp.inf], [2.0, 0.0, -1.0, 0.0]])
+    values, pull = jax.vjp(lambda logits: loss(logits, jnp.array([1, 0]), reduction="none"), logits)
+    gradient = np.asarray(pull(jnp.ones(2))[0])
+    assert values[1] == 0
+    assert not gradient[1].any()
+    np.testing.assert_allclose(gradient.sum(-1), 0, atol=1e-6)
+    assert gradient[0, 2:].tolist() == [0, 0]
+    power = 1 if loss is jaxloss.sparsemax_loss else 2
+    roots = (gradient[0, :2] + np.array([0.0, 1.0])) ** (1 / power)
+    np.testing.assert_allclose(roots[0] - roots[1], 0.25 / power, rtol=1e-5)
+
+
+def test_fenchel_young_losses_of_known_maxima_are_known_losses():
+    rng = np.random.default_rng(0)
+    scores, labels = jnp.asarray(rng.normal(size=(6, 4))), jnp.asarray(rng.integers(0, 4, 6))
+    target = jax.nn.one_hot(labels, 4, dtype=scores.dtype)
+    for maximum, known in (
+        (jax.nn.logsumexp, jaxloss.cross_entropy),
+        (jnp.max, jaxloss.multiclass_perceptron_loss),
+    ):
+        loss = functools.partial(jaxloss.fenchel_young_loss, max_function=maximum)
+        ours, expected = jax.value_and_grad(loss)(scores, target), jax.value_and_grad(known)(scores, labels)
+        jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-7), ours, expected)

@@ -9,7 +9,13 @@ import jaxloss
 from jaxloss.reductions import Reduction
 
 SCORES = jnp.array([0.5, 2.0, 0.0, 1.5])
-SIGNED = [jaxloss.hinge_loss, jaxloss.squared_hinge_loss, jaxloss.soft_margin_loss, jaxloss.hinge_embedding_loss]
+SIGNED = [
+    jaxloss.hinge_loss,
+    jaxloss.perceptron_loss,
+    jaxloss.squared_hinge_loss,
+    jaxloss.soft_margin_loss,
+    jaxloss.hinge_embedding_loss,
+]
 
 
 def test_hinges_by_hand():
@@ -170,3 +176,26 @@ def test_one_loss_an_example_for_many_labels():
     np.testing.assert_allclose(losses, (elements * weight).sum(-1) / 4, rtol=1e-6)
     masked = jaxloss.multilabel_soft_margin_loss(logits, target, weight=weight, where=jnp.array([True, False]))
     np.testing.assert_allclose(masked, losses[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["multiclass_hinge_loss", "multiclass_perceptron_loss", "perceptron_loss"])
+def test_scores_that_tie_share_the_gradient_as_in_optax(name):
+    """Scores of small whole numbers: every maximum is attained by several, and hinges are just closed."""
+    optax = pytest.importorskip("optax")
+    rng = np.random.default_rng(0)
+    pred = jnp.asarray(rng.integers(-1, 2, (64, 4)), jnp.float32)
+    target = jnp.asarray(rng.integers(0, 4, 64))
+    if name == "perceptron_loss":
+        pred, target = pred[:, 0], 2.0 * (target % 2) - 1
+    (ours, slopes), (theirs, their_slopes) = (
+        jax.value_and_grad(lambda pred, loss=loss: loss(pred, target).sum())(pred)
+        for loss in (functools.partial(getattr(jaxloss, name), reduction="none"), getattr(optax.losses, name))
+    )
+    assert ours == theirs
+    np.testing.assert_allclose(slopes, their_slopes, rtol=0, atol=1e-7)
+
+
+def test_the_best_other_class_by_hand():
+    pred, target = jnp.array([[0.5, 2.0, 0.0, 1.5]] * 3), jnp.array([1, 3, 0])
+    assert jaxloss.multiclass_hinge_loss(pred, target, reduction="none").tolist() == [0.5, 1.5, 2.5]
+    assert jaxloss.multiclass_perceptron_loss(pred, target, reduction="none").tolist() == [0, 0.5, 1.5]

@@ -56,6 +56,11 @@ def keras() -> Any:
     return keras.losses
 
 
+def deprecated(loss: Callable[..., Any], *args: Any) -> Any:
+    with pytest.warns(DeprecationWarning, match="deprecated"):
+        return loss(*args)
+
+
 def ctc_of_keras(logits: Any) -> Any:
     return keras().ctc(np.array([[1, 2], [3, 0]]), logits)
 
@@ -68,6 +73,11 @@ OPTAX = {
         lambda x: optax.losses.binary_dice_loss(x[..., None], MASKS[..., None]).mean(),
         lambda x: jaxloss.dice_loss(x, MASKS, axis=(1, 2), smooth=2.0),
         PIXELS,
+    ),
+    "convex_kl_divergence": Same(
+        lambda x: deprecated(optax.losses.convex_kl_divergence, x, SOFT),
+        lambda x: jaxloss.generalized_kl_div(x, SOFT, reduction="none").sum(-1),
+        VALUES,
     ),
     "cosine_distance": Same(
         lambda x: optax.losses.cosine_distance(x, OTHERS),
@@ -93,6 +103,11 @@ OPTAX = {
         lambda x: optax.losses.dice_loss(x, REGIONS, alpha=0.3, beta=0.7).mean(),
         lambda x: jaxloss.tversky_loss(x, REGIONS, class_axis=-1, axis=(1, 2), alpha=0.3, beta=0.7, smooth=1.0),
         MAPS,
+    ),
+    "generalized_kl_divergence": Same(
+        lambda x: optax.losses.generalized_kl_divergence(x, SOFT),
+        lambda x: jaxloss.generalized_kl_div(x, SOFT, reduction="none").sum(-1),
+        VALUES,
     ),
     "hinge_loss": Same(
         lambda x: optax.losses.hinge_loss(x, SIGNS),
@@ -124,6 +139,11 @@ OPTAX = {
         lambda x: jaxloss.log_cosh_loss(x, OTHERS, reduction="none"),
         VALUES,
     ),
+    "make_fenchel_young_loss": Same(
+        lambda x: optax.losses.make_fenchel_young_loss(lambda scores, *_: jax.nn.logsumexp(scores))(x, SOFT),
+        lambda x: jaxloss.fenchel_young_loss(x, SOFT, max_function=jax.nn.logsumexp, reduction="none"),
+        VALUES,
+    ),
     "multiclass_generalized_dice_loss": Same(
         lambda x: optax.losses.multiclass_generalized_dice_loss(x, REGIONS),
         lambda x: jaxloss.dice_loss(
@@ -137,9 +157,29 @@ OPTAX = {
         MAPS,
         1e-6,  # 1e-7 is added there.
     ),
+    "multiclass_hinge_loss": Same(
+        lambda x: optax.losses.multiclass_hinge_loss(x, LABELS),
+        lambda x: jaxloss.multiclass_hinge_loss(x, LABELS, reduction="none"),
+        VALUES,
+    ),
+    "multiclass_perceptron_loss": Same(
+        lambda x: optax.losses.multiclass_perceptron_loss(x, LABELS),
+        lambda x: jaxloss.multiclass_perceptron_loss(x, LABELS, reduction="none"),
+        VALUES,
+    ),
+    "multiclass_sparsemax_loss": Same(
+        lambda x: optax.losses.multiclass_sparsemax_loss(x, LABELS),
+        lambda x: jaxloss.sparsemax_loss(x, LABELS, reduction="none"),
+        VALUES,
+    ),
     "ntxent": Same(
         lambda x: optax.losses.ntxent(x, TWICE),
         lambda x: jaxloss.ntxent_loss(x[:3], x[3:], temperature=0.07),
+        VALUES,
+    ),
+    "perceptron_loss": Same(
+        lambda x: optax.losses.perceptron_loss(x, jnp.asarray(SIGNS)),
+        lambda x: jaxloss.perceptron_loss(x, SIGNS, reduction="none"),
         VALUES,
     ),
     "poly_loss_cross_entropy": Same(
@@ -180,6 +220,11 @@ OPTAX = {
     "softmax_cross_entropy_with_integer_labels": Same(
         lambda x: optax.losses.softmax_cross_entropy_with_integer_labels(x, LABELS),
         lambda x: jaxloss.cross_entropy(x, LABELS, reduction="none"),
+        VALUES,
+    ),
+    "sparsemax_loss": Same(
+        lambda x: optax.losses.sparsemax_loss(x, BITS.astype(bool)),
+        lambda x: jaxloss.sparsemax_loss(jnp.stack([0 * x, x], -1), BITS.astype(int), reduction="none"),
         VALUES,
     ),
     "squared_error": Same(
@@ -223,6 +268,11 @@ KERAS = {
     "categorical_generalized_cross_entropy": Same(
         lambda x: keras().categorical_generalized_cross_entropy(LABELS, jax.nn.softmax(x), q=0.7),
         lambda x: jaxloss.generalized_cross_entropy_loss(x, LABELS, q=0.7, reduction="none"),
+        VALUES,
+    ),
+    "categorical_hinge": Same(
+        lambda x: keras().categorical_hinge(ONE_HOT, jax.nn.softmax(x)),
+        lambda x: jaxloss.multiclass_hinge_loss(jax.nn.softmax(x), LABELS, reduction="none"),
         VALUES,
     ),
     "circle": Same(

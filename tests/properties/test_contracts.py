@@ -11,7 +11,7 @@ import pytest
 from jax.experimental import checkify
 
 from tests.catalogue import TABLE
-from tests.support import FAMILIES, FIRST, REPRESENTATIVES, THOROUGH, Case, as_arrays
+from tests.support import FAMILIES, FIRST, REPRESENTATIVES, THOROUGH, Case, as_arrays, as_option
 
 every_record = pytest.mark.parametrize("case", FIRST, ids=[case.record.name for case in FIRST])
 every_representative = pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def required(case):
     """The options without which there is no call."""
     parameters = inspect.signature(case.record.loss).parameters.values()
     names = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
-    return {name: np.asarray(case.options[name], np.float32) for name in names}
+    return {name: as_option(case.options[name]) for name in names}
 
 
 def apart(options):

@@ -107,6 +107,7 @@ def others() -> list[Array]:
         jaxloss.efficient_box_iou_loss(nnx.Param(BOXES), BOXES, eps=1e-6, where=MASK, reduction=largest),
         jaxloss.kl_div(nnx.Param(jnp.log(SHARES)), SHARES, where=COLUMN, reduction="batchmean"),
         jaxloss.kl_div(jnp.log(SHARES), jnp.log(SHARES), log_target=True, reduction=largest),
+        jaxloss.fenchel_young_loss(jnp.log(SHARES), SHARES, max_function=jnp.max),
         jaxloss.triplet_margin_loss(PARAMETER, SIGNS, FLOATS, margin=2, p=float("inf"), eps=0.0, swap=True, where=MASK),
         jaxloss.triplet_margin_with_distance_loss(
             PARAMETER, SIGNS, SHARES, distance_function=manhattan, margin=NUMBER, swap=True, reduction=largest
