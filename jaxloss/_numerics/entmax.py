@@ -6,11 +6,13 @@ made again where it is needed, and none is stored.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.custom_batching import custom_vmap
 
 from jaxloss._numerics.labels import is_class, one_hot, take_label_unchecked
 from jaxloss._numerics.safe import nan_unless
@@ -46,7 +48,7 @@ def _rows(logits: Array, axis: int, power: int) -> tuple[Array, Array]:
     """The largest logit of each row, and its threshold below that; neither is differentiated."""
     logits = jax.lax.stop_gradient(logits)
     largest = _single(logits.max(axis, keepdims=True))
-    return largest, _threshold(logits, largest, axis, power)
+    return largest, _threshold(axis, power)(logits, largest)
 
 
 def _single(logits: Array) -> Array:
@@ -61,7 +63,35 @@ def _below(logits: Array, largest: Array, power: int) -> Array:
     return jnp.where(is_top, 0.0, jnp.where(is_top, 0.0, logits) - largest) / power
 
 
-def _threshold(logits: Array, largest: Array, axis: int, power: int) -> Array:
+@functools.cache
+def _threshold(axis: int, power: int) -> Callable[[Array, Array], Array]:
+    """A function of logits and their largest, held constant.
+
+    Under `vmap` it is one loop over more rows. The loop that JAX would make of it, which ends for each row on its own,
+    is refused by checkify.
+    """
+
+    @custom_vmap
+    def loop(logits: Array, largest: Array) -> Array:
+        return _newton(logits, largest, axis, power)
+
+    @loop.def_vmap
+    def mapped(size: int, is_mapped: Any, *arrays: Array) -> tuple[Array, bool]:
+        given = zip(arrays, is_mapped, strict=True)
+        rows = (array if there else jnp.broadcast_to(array, (size, *array.shape)) for array, there in given)
+        return _threshold(axis + 1 if axis >= 0 else axis, power)(*rows), True
+
+    threshold = jax.custom_jvp(loop)
+
+    @threshold.defjvp
+    def constant(primals: Any, tangents: Any) -> tuple[Array, Array]:
+        found = threshold(*primals)
+        return found, jnp.zeros_like(found)
+
+    return threshold
+
+
+def _newton(logits: Array, largest: Array, axis: int, power: int) -> Array:
     """By Newton's method from -1: the sum is convex in t, so that t rises to its place and never beyond.
 
     A row is done when its step is lost in rounding. Each step reads the logits; nothing of their size is carried along.
