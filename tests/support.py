@@ -164,7 +164,7 @@ ONE_A_FAMILY = list({case.record.loss.__module__: case for case in reversed(FIRS
 DISTINCT = [case for case in FIRST if not case.record.like]
 REPRESENTATIVES = DISTINCT if THOROUGH else ONE_A_FAMILY
 # What of all options differs least: derivatives of second order, half precision, layouts, what is traced alone.
-SOME = REPRESENTATIVES + [case for case in EVERY if case not in FIRST and not case.record.like][::6] * THOROUGH
+SOME = REPRESENTATIVES + [case for case in EVERY if case not in FIRST and not case.record.like][::8] * THOROUGH
 ELSEWHERE = [
     dataclasses.replace(case, name=f"{case.name}-elsewhere", elsewhere=True) for case in FIRST if case.record.two_ways
 ]

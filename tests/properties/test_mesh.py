@@ -13,13 +13,13 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import jaxloss
-from tests.support import ONE_A_FAMILY, REPRESENTATIVES, THOROUGH, assert_close, values_and_gradients
+from tests.support import FAMILIES, ONE_A_FAMILY, REPRESENTATIVES, THOROUGH, assert_close, values_and_gradients
 
 BATCH = (16, 4)
 # All but classes and items of lists on the axis that is sharded, and weights for a batch of another shape.
 SHARDABLE = [
     case
-    for case in REPRESENTATIVES
+    for case in FAMILIES
     if case.fits(BATCH) and not ((case.record.class_axis or case.record.sets) and case.options.get("axis") == 0)
 ]
 EXPLICIT, AUTO = jax.sharding.AxisType.Explicit, jax.sharding.AxisType.Auto
@@ -110,7 +110,7 @@ def test_on_an_explicit_mesh_it_traces_and_the_gradient_is_sharded_as_the_input(
         assert jax.eval_shape(step, *sharded).sharding == jax.typeof(sharded[0]).sharding
 
 
-INSIDE = [(case, True) for case in REPRESENTATIVES] + [(case, False) for case in ONE_A_FAMILY if THOROUGH]
+INSIDE = [(case, True) for case in FAMILIES] + [(case, False) for case in ONE_A_FAMILY if THOROUGH]
 
 
 @pytest.mark.parametrize(("case", "check_vma"), INSIDE, ids=lambda value: getattr(value, "name", value))

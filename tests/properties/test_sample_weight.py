@@ -15,7 +15,6 @@ from tests.support import (
     BATCH,
     EVERY,
     FAMILIES,
-    REPRESENTATIVES,
     THOROUGH,
     TOLERANCE,
     as_arrays,
@@ -28,7 +27,6 @@ def weighable(cases):
     return [case for case in cases if "sample_weight" in inspect.signature(case.record.loss).parameters]
 
 
-every_record = pytest.mark.parametrize("case", weighable(REPRESENTATIVES), ids=lambda case: case.name)
 every_family = pytest.mark.parametrize("case", weighable(FAMILIES), ids=[case.name for case in weighable(FAMILIES)])
 
 
@@ -48,7 +46,7 @@ def spoilt(case, where, given, dtype):
     return case.with_garbage(case.draw(), where if case.weighs_wholes else where & (given != 0), dtype)
 
 
-@every_record
+@every_family
 def test_weighted_values_and_gradients_agree_with_the_oracle(case):
     """Zero weights over garbage, under a mask, with every reduction."""
     with jax.enable_x64(True):
@@ -69,7 +67,7 @@ def test_weighted_values_and_gradients_agree_with_the_oracle(case):
         assert all((np.asarray(leaf) == 0).all() for leaf in jax.tree.leaves(nothing))
 
 
-@every_record
+@every_family
 def test_weights_have_gradients_and_broadcast(case):
     with jax.enable_x64(True):
         arrays, given = as_arrays(case.draw(), "float64"), weights(case)
