@@ -164,14 +164,14 @@ ONE_A_FAMILY = list({case.record.loss.__module__: case for case in reversed(FIRS
 DISTINCT = [case for case in FIRST if not case.record.like]
 REPRESENTATIVES = DISTINCT if THOROUGH else ONE_A_FAMILY
 # What of all options differs least: derivatives of second order, half precision, layouts, what is traced alone.
-SOME = REPRESENTATIVES + [case for case in EVERY if case not in FIRST and not case.record.like][::8] * THOROUGH
+SOME = REPRESENTATIVES + [case for case in EVERY if case not in FIRST and not case.record.like][::12] * THOROUGH
 ELSEWHERE = [
     dataclasses.replace(case, name=f"{case.name}-elsewhere", elsewhere=True) for case in FIRST if case.record.two_ways
 ]
 # For what lies in the code that all losses share: by default of every third family, in thorough tests of every family,
-# and every third of the other losses too.
-THIRDS = [case for at, case in enumerate(DISTINCT) if case in ONE_A_FAMILY or at % 3 == 0]
-FAMILIES = THIRDS if THOROUGH else ONE_A_FAMILY[::3]
+# and every sixth of the other losses too.
+WITH_OTHERS = [case for at, case in enumerate(DISTINCT) if case in ONE_A_FAMILY or at % 6 == 0]
+FAMILIES = WITH_OTHERS if THOROUGH else ONE_A_FAMILY[::3]
 
 
 def extended(array: np.ndarray) -> np.ndarray:
