@@ -697,8 +697,8 @@ def logit_adjusted_cross_entropy_loss(
         ignore_index: a class index whose rows are ignored; None for no such index.
         label_smoothing: in [0, 1], the part of the target that is spread evenly over the classes. May be traced.
         class_axis_name: inside `shard_map`, the mesh axis, or several, on which the classes lie: each device passes an
-            even part of them, in the order of the mesh, in `pred`, `weight` and
-            `log_prior`. Indices count all classes. None if each device has all.
+            even part of them, in the order of the mesh, in `pred`, `weight` and `log_prior`. Indices count
+            all classes. None if each device has all.
         sample_weight: numbers at least 0 that broadcast to the unreduced loss: each loss times its weight, and the mean
             divides by their sum. A weight of 0 hides a loss as `where` does. None for 1 each. May be traced.
         where: booleans that broadcast to the unreduced loss; positions where it is False are ignored.

@@ -165,6 +165,7 @@ DISTINCT = [case for case in FIRST if not case.record.like]
 REPRESENTATIVES = DISTINCT if THOROUGH else ONE_A_FAMILY
 # What of all options differs least: derivatives of second order, half precision, layouts, what is traced alone.
 SOME = REPRESENTATIVES + [case for case in EVERY if case not in FIRST and not case.record.like][::12] * THOROUGH
+FIRST_AND_SOME = FIRST + [case for case in SOME if case not in FIRST]
 ELSEWHERE = [
     dataclasses.replace(case, name=f"{case.name}-elsewhere", elsewhere=True) for case in FIRST if case.record.two_ways
 ]
@@ -199,8 +200,8 @@ def values_and_gradients(
     """The loss under each reduction, and the gradients of the default one, from one compilation.
 
     Which all tests share that call it with the same case, shapes and dtypes. Gradients with respect to what more is
-    given come last. Each reduction is taken of the first loss of each family, else the default one and "none": what the
-    others do depends neither on the dtype nor on the loss. Thorough tests take them of the first variant of each loss,
+    given come last. Each reduction is taken of `FAMILIES`, else the default one and "none": what the others do
+    depends neither on the dtype nor on the loss. Thorough tests take them of the first variant of each loss,
     in float64 where nothing is masked.
     """
     return _program(case, optimised)(tuple(arrays), where, more)

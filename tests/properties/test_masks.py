@@ -12,8 +12,8 @@ from tests.support import (
     EVERY,
     FAMILIES,
     FIRST,
+    FIRST_AND_SOME,
     REPRESENTATIVES,
-    SOME,
     THOROUGH,
     TOLERANCE,
     as_arrays,
@@ -22,8 +22,7 @@ from tests.support import (
     values_and_gradients,
 )
 
-MASKED = FIRST + [case for case in SOME if case not in FIRST]
-every_case = pytest.mark.parametrize("case", MASKED, ids=[case.name for case in MASKED])
+every_case = pytest.mark.parametrize("case", FIRST_AND_SOME, ids=[case.name for case in FIRST_AND_SOME])
 every_record = pytest.mark.parametrize("case", FIRST, ids=[case.record.name for case in FIRST])
 every_representative = pytest.mark.parametrize(
     "case", REPRESENTATIVES, ids=[case.record.name for case in REPRESENTATIVES]
@@ -35,7 +34,7 @@ BATCHES = [shape for axes in range(4) for shape in np.ndindex(*[4] * axes) if al
 
 @pytest.mark.parametrize(
     ("case", "dtype"),
-    [(case, "float64") for case in MASKED] + [(case, "bfloat16") for case in FAMILIES if THOROUGH],
+    [(case, "float64") for case in FIRST_AND_SOME] + [(case, "bfloat16") for case in FAMILIES if THOROUGH],
     ids=lambda value: getattr(value, "name", value),
 )
 def test_what_the_mask_hides_counts_for_nothing(case, dtype):
